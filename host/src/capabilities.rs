@@ -1,0 +1,110 @@
+//! What a guest can ask of the host. These modules are the only code that acts on the operating system for a guest.
+//!
+//! Each capability is a view on the invocation's [`Call`]: the behaviour in plain Rust, with the adapter to the
+//! interface's generated trait beside it. A denial is a value of the interface; only a broken limit is an error here.
+
+mod catalog;
+mod connection;
+mod digest;
+mod log;
+mod paths;
+mod process;
+pub mod stdio;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi_config::WasiConfig;
+
+pub use bindings::CommandPre;
+pub use paths::self_test;
+
+use crate::policy::Denial;
+use crate::registry::{Command, Table};
+use crate::sandbox::State;
+use crate::tenants::Tenant;
+use crate::wire::Wire;
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "command",
+        imports: {
+            "wasmline:command/connection.write": async | trappable,
+            "wasmline:command/connection.read-line": async | trappable,
+            "wasmline:command/process": async | trappable,
+            "wasmline:command/digest": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        with: {
+            "wasmline:command/process.child": super::process::Child,
+        },
+    });
+}
+
+/// One line's invocation as the capabilities see it.
+pub struct Call {
+    /// Tells invocations apart in the log.
+    pub id: u64,
+    /// On whose behalf the command runs.
+    pub tenant: Arc<Tenant>,
+    /// The command.
+    pub command: Arc<Command>,
+    /// The commands of the tenant as they were when the line began.
+    pub commands: Arc<Table>,
+    /// The words after the command's name.
+    pub args: Vec<String>,
+    /// The client.
+    pub wire: Arc<Wire>,
+    /// Bytes that the guest has put into the host's log.
+    pub logged: AtomicU64,
+}
+
+impl Call {
+    /// Tells the operator of a denial, which the guest learns of as a value.
+    fn log_denial(&self, denial: &Denial) {
+        tracing::warn!(tenant = %self.tenant.name, command = %self.command.name, hint = denial.operator, "denied");
+    }
+}
+
+/// A view that needs nothing but the call.
+pub struct View<'a> {
+    call: &'a Call,
+}
+
+/// A view that hands out host objects too.
+pub struct ObjectView<'a> {
+    call: &'a Call,
+    objects: &'a mut ResourceTable,
+}
+
+struct Plain;
+impl HasData for Plain {
+    type Data<'a> = View<'a>;
+}
+
+struct WithObjects;
+impl HasData for WithObjects {
+    type Data<'a> = ObjectView<'a>;
+}
+
+/// Offers every capability, and WASI, to components.
+///
+/// # Errors
+/// When an interface is offered twice, which would be a mistake here.
+pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    use bindings::wasmline::command as ours;
+    let plain: fn(&mut State) -> View<'_> = |state| View { call: &state.call };
+    ours::connection::add_to_linker::<_, Plain>(linker, plain)?;
+    ours::digest::add_to_linker::<_, Plain>(linker, plain)?;
+    ours::catalog::add_to_linker::<_, Plain>(linker, plain)?;
+    ours::log::add_to_linker::<_, Plain>(linker, plain)?;
+    ours::process::add_to_linker::<_, WithObjects>(linker, |state| ObjectView {
+        call: &state.call,
+        objects: &mut state.objects,
+    })?;
+    wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::from(&state.call.command.settings))?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)
+}

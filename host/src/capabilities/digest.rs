@@ -1,0 +1,177 @@
+//! Hashes of files, streamed in constant memory on the blocking pool.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+use sha1::Digest;
+
+use super::View;
+use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
+use super::paths::{OpenError, open_beneath};
+use crate::tenants::Tenant;
+
+/// Bytes read at once: large enough that the system calls do not show beside the hashing.
+const CHUNK: usize = 128 * 1024;
+
+/// Tells the job that nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its permit is
+/// given back when it has really ended.
+async fn hash_file(tenant: &Tenant, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
+    let permit = tenant.hash_jobs.acquire().await;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let _cancel = CancelOnDrop(Arc::clone(&cancelled));
+    let (root, relative, bound) = (root.to_owned(), relative.to_owned(), tenant.limits.digest_size);
+    let job = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let file = open_regular(&root, &relative, bound)?;
+        hash(file, Hasher::new(algorithm), bound, &cancelled)
+    });
+    // The job ends early only when the host is going down.
+    job.await.unwrap_or_else(|_| Err(Error::Io("the job was stopped".to_owned())))
+}
+
+fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error> {
+    let file = File::from(open_beneath(root, relative, OFlags::RDONLY)?);
+    let metadata = file.metadata().map_err(io_error)?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile);
+    }
+    if metadata.len() > bound {
+        return Err(Error::TooLarge(bound));
+    }
+    Ok(file)
+}
+
+/// Reads to the end, however the file changes meanwhile, but never beyond the bound.
+fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, cancelled: &AtomicBool) -> Result<Vec<u8>, Error> {
+    let mut chunk = vec![0; CHUNK];
+    let mut total = 0;
+    loop {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(Error::Io("cancelled".to_owned()));
+        }
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => {
+                total += read as u64;
+                if total > bound {
+                    return Err(Error::TooLarge(bound));
+                }
+                hasher.update(&chunk[..read]);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(io_error(error)),
+        }
+    }
+}
+
+/// One hash under way. An enum of our own, for the libraries do not share a trait.
+enum Hasher {
+    Sha1(sha1::Sha1),
+    Sha256(sha2::Sha256),
+    Sha512(sha2::Sha512),
+    Blake3(Box<blake3::Hasher>),
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Hasher {
+        match algorithm {
+            Algorithm::Sha1 => Hasher::Sha1(sha1::Sha1::new()),
+            Algorithm::Sha256 => Hasher::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha512 => Hasher::Sha512(sha2::Sha512::new()),
+            Algorithm::Blake3 => Hasher::Blake3(Box::default()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Hasher::Sha1(hasher) => hasher.update(bytes),
+            Hasher::Sha256(hasher) => hasher.update(bytes),
+            Hasher::Sha512(hasher) => hasher.update(bytes),
+            Hasher::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        match self {
+            Hasher::Sha1(hasher) => hasher.finalize().to_vec(),
+            Hasher::Sha256(hasher) => hasher.finalize().to_vec(),
+            Hasher::Sha512(hasher) => hasher.finalize().to_vec(),
+            Hasher::Blake3(hasher) => hasher.finalize().as_bytes().to_vec(),
+        }
+    }
+}
+
+/// The kind alone, for the full text may hold a path.
+fn io_error(error: std::io::Error) -> Error {
+    Error::Io(error.kind().to_string())
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Error {
+        match error {
+            OpenError::Outside => Error::Denied,
+            OpenError::NotFound => Error::NotFound,
+            OpenError::Permission => Error::Permission,
+            OpenError::NoFile => Error::NotAFile,
+            OpenError::Other(kind) => Error::Io(kind.to_string()),
+        }
+    }
+}
+
+impl Host for View<'_> {
+    async fn hash_file(&mut self, path: String, algorithm: Algorithm) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        if !path.starts_with('/') || path.contains('\0') {
+            return Ok(Err(Error::BadPath));
+        }
+        let place = match self.call.command.grants.digest(&path) {
+            Ok(place) => place,
+            Err(denial) => {
+                self.call.log_denial(&denial);
+                return Ok(Err(Error::Denied));
+            }
+        };
+        Ok(hash_file(&self.call.tenant, &place.root, &place.relative, algorithm).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn known_answers() {
+        let answer = |algorithm| hex(&hash(&b"abc"[..], Hasher::new(algorithm), 3, &AtomicBool::new(false)).unwrap());
+        assert_eq!(answer(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        assert!(answer(Algorithm::Sha256).starts_with("ba7816bf8f01cfea"));
+        assert!(answer(Algorithm::Sha512).starts_with("ddaf35a193617aba"));
+        assert!(answer(Algorithm::Blake3).starts_with("6437b3ac38465133"));
+    }
+
+    #[test]
+    fn a_cancelled_or_endless_job_ends() {
+        let endless = || std::io::repeat(0);
+        let hasher = || Hasher::new(Algorithm::Sha1);
+        assert!(hash(endless(), hasher(), u64::MAX, &AtomicBool::new(true)).is_err());
+        let too_large = hash(endless(), hasher(), 1 << 20, &AtomicBool::new(false));
+        assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
+    }
+}

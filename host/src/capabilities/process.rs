@@ -1,0 +1,295 @@
+//! Child processes: approved programs only, each in a process group of its own that never outlives its invocation.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::pin::Pin;
+use std::process::{Command, ExitStatus, Stdio};
+use std::task::{Context, Poll};
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::Resource;
+
+use super::ObjectView;
+use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
+use super::paths::{OpenError, open_beneath};
+use crate::policy::PathSlot;
+
+/// Bytes that one read returns at most.
+const MAX_READ: usize = 64 * 1024;
+/// Unread bytes of standard error that are kept.
+const MAX_STDERR: usize = 64 * 1024;
+
+/// A running child. Dropping it kills its whole process group and reaps it.
+pub struct Child {
+    /// `None` once it has been handed over to be reaped.
+    process: Option<Process>,
+    stdout: Option<Receiver>,
+    stderr: Stderr,
+}
+
+/// The process itself, with the place that it takes among its tenant's children.
+struct Process {
+    child: std::process::Child,
+    group: Pid,
+    /// Readable once the process has ended, and before it is reaped.
+    pidfd: AsyncFd<OwnedFd>,
+    status: Option<ExitStatus>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Standard error, collected whenever the child is waited for, so that the child never blocks on it.
+struct Stderr {
+    pipe: Option<Receiver>,
+    kept: Vec<u8>,
+}
+
+impl Child {
+    /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
+    ///
+    /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
+    fn spawn(program: &str, args: &[String], place: OwnedSemaphorePermit) -> io::Result<Child> {
+        let mut child = Command::new(program)
+            .args(args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let group = Pid::from_child(&child);
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let watched = pidfd_open(group, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watch);
+        let pidfd = match watched {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                kill_group(group);
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        let process = Process { child, group, pidfd, status: None, _place: place };
+        // From here on the drop of `running` cleans up.
+        let mut running =
+            Child { process: Some(process), stdout: None, stderr: Stderr { pipe: None, kept: Vec::new() } };
+        let receiver = |fd: Option<OwnedFd>| fd.map(Receiver::from_owned_fd).transpose();
+        running.stdout = receiver(stdout.map(OwnedFd::from))?;
+        running.stderr.pipe = receiver(stderr.map(OwnedFd::from))?;
+        Ok(running)
+    }
+
+    /// The next bytes of standard output; `None` at its end.
+    async fn read(&mut self, max: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::with_capacity(max.clamp(1, MAX_READ));
+        std::future::poll_fn(|cx| {
+            let _ = self.stderr.poll_collect(cx);
+            poll_read(&mut self.stdout, cx, &mut bytes)
+        })
+        .await?;
+        Ok((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// The next bytes of standard error; `None` at its end.
+    async fn read_stderr(&mut self, max: usize) -> Option<Vec<u8>> {
+        std::future::poll_fn(|cx| {
+            let ended = self.stderr.poll_collect(cx).is_ready();
+            if ended || !self.stderr.kept.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let kept = &mut self.stderr.kept;
+        let taken: Vec<u8> = kept.drain(..kept.len().min(max.clamp(1, MAX_READ))).collect();
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// Waits for the end of the child, and then ends what it left behind in its group.
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let Some(process) = &mut self.process else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if let Some(status) = process.status {
+            return Ok(status);
+        }
+        std::future::poll_fn(|cx| {
+            let _ = self.stderr.poll_collect(cx);
+            process.pidfd.poll_read_ready(cx).map_ok(drop)
+        })
+        .await?;
+        process.reap()
+    }
+
+    fn kill(&self) {
+        if let Some(process) = &self.process
+            && process.status.is_none()
+        {
+            kill_group(process.group);
+        }
+    }
+}
+
+impl Process {
+    /// Takes the status of a process that has ended. Its group is killed first: until it is reaped, its number cannot
+    /// have become another's.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        kill_group(self.group);
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        if process.status.is_some() {
+            return;
+        }
+        kill_group(process.group);
+        // A killed process ends at once unless the kernel holds it; whoever dropped it need not wait for that. The task
+        // keeps the child's place, so a tenant cannot have more of them than its limit.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let ended = process.pidfd.readable().await.map(drop);
+                if let Err(error) = ended.and_then(|()| process.reap().map(drop)) {
+                    tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
+                }
+            });
+        } else if let Err(error) = process.child.wait() {
+            tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
+        }
+    }
+}
+
+impl Stderr {
+    /// Takes what is there; ready at the end of the stream.
+    fn poll_collect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = Vec::with_capacity(4096);
+        loop {
+            chunk.clear();
+            match poll_read(&mut self.pipe, cx, &mut chunk) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !chunk.is_empty() => {
+                    let room = MAX_STDERR - self.kept.len();
+                    self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
+                Poll::Ready(_) => {
+                    self.pipe = None;
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+/// Reads into the spare room of `bytes`; adds nothing at the end of the stream, and where there is none.
+fn poll_read(pipe: &mut Option<Receiver>, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    let Some(pipe) = pipe else { return Poll::Ready(Ok(())) };
+    bytes.resize(bytes.capacity(), 0);
+    let mut buffer = ReadBuf::new(bytes);
+    let result = Pin::new(pipe).poll_read(cx, &mut buffer);
+    let filled = buffer.filled().len();
+    bytes.truncate(filled);
+    result
+}
+
+/// Registers a pidfd with the runtime.
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe for types that might swap their descriptor; an OwnedFd does not"
+)]
+fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(pidfd)
+}
+
+/// Kills a process group. One that has no member left is no error.
+fn kill_group(group: Pid) {
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+/// Checks that the paths among the arguments really lie beneath the roots that the grants name for them.
+fn confine(paths: &[PathSlot]) -> Result<(), Error> {
+    for slot in paths {
+        for place in &slot.places {
+            match open_beneath(&place.root, &place.relative, OFlags::PATH) {
+                Ok(_) => {}
+                Err(OpenError::Outside) => {
+                    return Err(Error::Denied(format!("argument {} leads out of what is granted", slot.index + 1)));
+                }
+                Err(OpenError::NotFound) => return Err(Error::NotFound(slot.value.clone())),
+                Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned())),
+                Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned())),
+                Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string())),
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Host for ObjectView<'_> {
+    async fn spawn(&mut self, program: String, args: Vec<String>) -> wasmtime::Result<Result<Resource<Child>, Error>> {
+        let plan = match self.call.command.grants.spawn(&program, &args) {
+            Ok(plan) => plan,
+            Err(denial) => {
+                self.call.log_denial(&denial);
+                return Ok(Err(Error::Denied(denial.guest)));
+            }
+        };
+        let Ok(place) = self.call.tenant.children.clone().try_acquire_owned() else {
+            return Ok(Err(Error::TooManyChildren));
+        };
+        // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
+        let started = tokio::task::spawn_blocking(move || {
+            confine(&plan.paths)?;
+            Child::spawn(&program, &args, place).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::NotFound(program.clone()),
+                kind => Error::Io(kind.to_string()),
+            })
+        });
+        match started.await {
+            Ok(Ok(child)) => Ok(Ok(self.objects.push(child)?)),
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(_) => Ok(Err(Error::Io("the host is stopping".to_owned()))),
+        }
+    }
+}
+
+impl HostChild for ObjectView<'_> {
+    async fn read(&mut self, child: Resource<Child>, max: u32) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        Ok(self.objects.get_mut(&child)?.read(max as usize).await.map_err(io_error))
+    }
+
+    async fn read_stderr(
+        &mut self,
+        child: Resource<Child>,
+        max: u32,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        Ok(Ok(self.objects.get_mut(&child)?.read_stderr(max as usize).await))
+    }
+
+    async fn wait(&mut self, child: Resource<Child>) -> wasmtime::Result<Result<Status, Error>> {
+        let status = self.objects.get_mut(&child)?.wait().await;
+        Ok(status.map_err(io_error).map(|status| match (status.code(), status.signal()) {
+            (Some(code), _) => Status::Exited(code),
+            (None, signal) => Status::Signaled(signal.unwrap_or_default()),
+        }))
+    }
+
+    async fn kill(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
+        self.objects.get(&child)?.kill();
+        Ok(())
+    }
+
+    async fn drop(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
+        self.objects.delete(child)?;
+        Ok(())
+    }
+}
+
+fn io_error(error: io::Error) -> Error {
+    Error::Io(error.kind().to_string())
+}

@@ -1,0 +1,196 @@
+//! WASI's standard streams: output goes into the reply, standard error into the log, and there is no input.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use super::Call;
+use super::bindings::wasmline::command::log::Level;
+use super::log::{MAX_RECORD, record};
+use crate::sandbox::Stop;
+use crate::wire::OutputLimit;
+
+/// Bytes that a stream takes at once. wasmtime lets a guest make it allocate as many.
+const PERMIT: usize = 64 * 1024;
+/// Random bytes that a guest gets in one call.
+const MAX_RANDOM: u64 = 64 * 1024;
+
+/// A WASI context in which nothing is granted but clocks, randomness and the reply.
+pub fn context(call: &Arc<Call>) -> WasiCtx {
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .stdout(Reply { call: Arc::clone(call) })
+        .stderr(LogLines { call: Arc::clone(call), partial: Arc::default() })
+        .arg(&call.command.name)
+        .args(&call.args)
+        .max_random_size(MAX_RANDOM)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build()
+}
+
+/// The reply as a stream.
+#[derive(Clone)]
+struct Reply {
+    call: Arc<Call>,
+}
+
+impl Reply {
+    fn take(&self, bytes: &[u8]) -> Result<(), Stop> {
+        let limit = self.call.tenant.limits.output;
+        self.call.wire.write(bytes).map_err(|OutputLimit| Stop::Output(limit))
+    }
+}
+
+impl IsTerminal for Reply {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Reply {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Reply {
+    async fn ready(&mut self) {
+        // A client that is gone ends the whole invocation; the one who drives it sees the same failure.
+        let _ = self.call.wire.below_high_water().await;
+    }
+}
+
+impl OutputStream for Reply {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes).map_err(|stop| StreamError::Trap(stop.into()))
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(if self.call.wire.is_full() { 0 } else { PERMIT })
+    }
+}
+
+impl AsyncWrite for Reply {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let piece = &bytes[..bytes.len().min(PERMIT)];
+        if self.call.wire.is_full() {
+            ready!(self.call.wire.poll_below_high_water(cx)).map_err(io::Error::other)?;
+        }
+        self.take(piece).map_err(io::Error::other)?;
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Standard error, a record in the log for each line.
+#[derive(Clone)]
+struct LogLines {
+    call: Arc<Call>,
+    /// The line that has not ended yet, bounded by the longest record.
+    partial: Arc<Mutex<Vec<u8>>>,
+}
+
+impl LogLines {
+    fn take(&self, bytes: &[u8]) {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = MAX_RECORD - partial.len();
+            partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") || partial.len() == MAX_RECORD {
+                self.record(&std::mem::take(&mut *partial));
+            }
+        }
+    }
+
+    fn record(&self, line: &[u8]) {
+        record(&self.call, Level::Info, String::from_utf8_lossy(line).trim_end());
+    }
+}
+
+impl Drop for LogLines {
+    fn drop(&mut self) {
+        // Only the last handle finds a line that nobody can end any more.
+        if Arc::strong_count(&self.partial) == 1 {
+            let partial = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
+            if !partial.is_empty() {
+                self.record(&partial);
+            }
+        }
+    }
+}
+
+impl IsTerminal for LogLines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogLines {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for LogLines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LogLines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(PERMIT)
+    }
+}
+
+impl AsyncWrite for LogLines {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+use crate::logging::LogFormat;
+
+/// A TCP host where a line from a client runs as a sandboxed WebAssembly command.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What the program is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Serve commands over TCP, until SIGTERM; SIGHUP re-reads the configuration.
+    Serve(Serve),
+    /// The compiling process that the server starts for itself.
+    #[command(name = crate::registry::COMPILER, hide = true)]
+    Compile {
+        /// Where the code goes.
+        output: PathBuf,
+    },
+}
+
+/// Arguments of `serve`. Flags override the environment, which overrides the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Prints `listening on ADDR` on standard output for each listener once it accepts; logs go to \
+                        standard error, filtered by RUST_LOG (default: info).\n\n\
+                        Exit status: 0 after SIGTERM or SIGINT, 1 when it could not serve, 2 for bad usage.")]
+pub struct Serve {
+    /// Configuration file. Without it `wasmline.toml` here, if there is one; else nothing is granted
+    #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Address to listen on instead of the file's listeners; may be given several times [default: 127.0.0.1:9999]
+    #[arg(long, value_name = "ADDR", env = "WASMLINE_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Directory of commands, instead of those of the tenant `default` [default: commands]
+    #[arg(long, value_name = "DIR", env = "WASMLINE_COMMANDS")]
+    pub commands: Option<PathBuf>,
+    /// Connections at once; the next is told so and closed [default: 1024]
+    #[arg(long, value_name = "N", env = "WASMLINE_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
+    /// Private directory for compiled commands [default: wasmline in the user's cache directory]
+    #[arg(long, value_name = "DIR", env = "WASMLINE_CACHE")]
+    pub cache: Option<PathBuf>,
+    /// How log records look
+    #[arg(long, value_name = "FORMAT", env = "WASMLINE_LOG_FORMAT", value_enum, default_value = "human")]
+    pub log_format: LogFormat,
+}
+
+impl Serve {
+    /// What the flags and the environment say about the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            commands: self.commands.clone(),
+            max_connections: self.max_connections,
+            cache: self.cache.clone(),
+        }
+    }
+}

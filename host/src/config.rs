@@ -1,0 +1,375 @@
+//! What the operator wants: `wasmline.toml` and the flags that override it, made into one valid value.
+//!
+//! It goes in two steps. [`raw`] has the shape of the file and reads every value by itself, so that an error points at
+//! the value. This module relates them to one another: listeners to tenants, paths to the file's directory, flags to
+//! what they replace. Whoever holds a [`Config`] need not check it again.
+
+mod load;
+mod nearest;
+mod raw;
+mod units;
+
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use self::load::{ConfigError, Document};
+use self::raw::{Address, RawConfig, RawListener, RawTenant};
+use self::units::{MAX_COUNT, Name, Settings};
+pub use self::units::{is_name, settings};
+use crate::policy::Grants;
+
+/// The file that is used when none is named.
+const DEFAULT_FILE: &str = "wasmline.toml";
+/// The tenant that there is when the file has none, and that flags are about when it has several.
+const DEFAULT_TENANT: &str = "default";
+/// Where that tenant's commands are unless something else is said.
+const DEFAULT_COMMANDS: &str = "commands";
+/// The address of the listener that there is when none is named.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9999);
+
+/// A configuration that holds together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file that it was read from; `None` when there was none.
+    pub source: Option<PathBuf>,
+    /// What concerns all tenants together.
+    pub server: Server,
+    /// Where clients are accepted. There is at least one.
+    pub listeners: Vec<Listener>,
+    /// The tenants by their names. Each listener's tenant is among them.
+    pub tenants: BTreeMap<String, Tenant>,
+}
+
+/// What the flags and the environment say. It goes over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Replaces all listeners, unless empty.
+    pub listen: Vec<SocketAddr>,
+    /// Replaces the directories of the tenant that `listen` serves.
+    pub commands: Option<PathBuf>,
+    /// Replaces `server.max-connections`.
+    pub max_connections: Option<usize>,
+    /// Replaces `server.cache`.
+    pub cache: Option<PathBuf>,
+}
+
+/// One address at which clients are accepted, all of them on behalf of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen. Port 0 leaves the choice to the machine.
+    pub address: SocketAddr,
+    /// The tenant on whose behalf clients are served.
+    pub tenant: String,
+}
+
+/// One of the parties that share the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// The name by which listeners and the log refer to it.
+    pub name: String,
+    /// The directories with its commands, as absolute paths. There is at least one.
+    pub commands: Vec<PathBuf>,
+    /// Whether a command that asks for raw output gets it.
+    pub raw_output: bool,
+    /// What its commands may do to the machine.
+    pub grants: Grants,
+    /// How much its commands may use.
+    pub limits: Limits,
+    /// Settings by command, over those of the command's sidecar.
+    pub settings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// What concerns all tenants together, `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct Server {
+    /// Connections at once, all listeners together.
+    #[serde(deserialize_with = "units::count")]
+    pub max_connections: usize,
+    /// The longest line in bytes, without LF and one CR before it.
+    #[serde(deserialize_with = "units::bytes")]
+    pub max_line: usize,
+    /// How long a connection may be silent between two lines.
+    #[serde(deserialize_with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// How long a line may take from its first byte to its LF.
+    #[serde(deserialize_with = "units::duration")]
+    pub line_timeout: Duration,
+    /// How long a client may take nothing of what is due to it.
+    #[serde(deserialize_with = "units::duration")]
+    pub write_timeout: Duration,
+    /// How long running commands may go on once the server is told to stop.
+    #[serde(deserialize_with = "units::duration")]
+    pub drain_timeout: Duration,
+    /// Invocations at once, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub max_invocations: usize,
+    /// Hash jobs at once, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub hash_jobs: usize,
+    /// A directory of the host's own for compiled commands.
+    pub cache: PathBuf,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_line: 16 * 1024,
+            idle_timeout: Duration::from_mins(30),
+            line_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            max_invocations: 256,
+            hash_jobs: thread::available_parallelism().map_or(1, NonZero::get),
+            cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
+        }
+    }
+}
+
+/// How much a tenant's commands may use, `[tenants.NAME.limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct Limits {
+    /// Bytes in all linear memories and tables of one invocation, added up.
+    #[serde(deserialize_with = "units::bytes")]
+    pub memory: usize,
+    /// Time that the guest of one invocation may compute.
+    #[serde(deserialize_with = "units::duration")]
+    pub cpu: Duration,
+    /// Time that one invocation may take: guest, host calls and children together.
+    #[serde(deserialize_with = "units::duration")]
+    pub timeout: Duration,
+    /// Bytes that one invocation may write to its client.
+    #[serde(deserialize_with = "units::bytes")]
+    pub output: u64,
+    /// Invocations at once.
+    #[serde(deserialize_with = "units::count")]
+    pub concurrency: usize,
+    /// Lines that may wait for their turn at `concurrency`. With 0 no line waits.
+    #[serde(deserialize_with = "units::count_or_zero")]
+    pub queue: usize,
+    /// Child processes at once.
+    #[serde(deserialize_with = "units::count")]
+    pub children: usize,
+    /// Bytes of the longest file that is hashed.
+    #[serde(deserialize_with = "units::bytes")]
+    pub digest_size: u64,
+    /// Component handles of one invocation.
+    #[serde(deserialize_with = "units::count")]
+    pub handles: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            cpu: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+            output: 1 << 20,
+            concurrency: 64,
+            queue: 64,
+            children: 16,
+            digest_size: 16 << 30,
+            handles: 1000,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file at `path`, or `wasmline.toml` in the current directory if there is one, and applies `overrides`.
+    ///
+    /// With no file at all there is one tenant with nothing granted.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let directory = env::current_dir()
+            .map_err(|error| ConfigError::Unfit(format!("the current directory is not to be had: {error}")))?;
+        Self::load_in(&directory, path, overrides)
+    }
+
+    fn load_in(directory: &Path, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let name = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let file = directory.join(name);
+        let overrides = overrides.beneath(directory);
+        match load::read_file(&file, name) {
+            Ok(bytes) => {
+                let beside = file.parent().unwrap_or(directory);
+                let document = Document::new(name, &bytes)?;
+                let mut config = Self::validate(&document, document.parse()?, beside, &overrides)?;
+                config.source = Some(file);
+                Ok(config)
+            }
+            Err(ConfigError::Unreadable { source, .. })
+                if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
+            {
+                let nothing = Document::new(name, b"")?;
+                Self::validate(&nothing, RawConfig::default(), directory, &overrides)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes what was typed in a file in `directory` into what is valid.
+    fn validate(
+        document: &Document,
+        mut raw: RawConfig,
+        directory: &Path,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        if raw.tenants.is_empty() {
+            raw.tenants.insert(Name(DEFAULT_TENANT.to_owned()), default_tenant());
+        }
+        if let Some(commands) = &overrides.commands {
+            let tenant = main_tenant(&mut raw.tenants, "--commands")?.1;
+            tenant.get_mut().commands = vec![commands.clone()];
+        }
+        let server = server(raw.server, directory, overrides)?;
+        let mut listeners = listeners(document, raw.listener, &raw.tenants)?;
+        if !overrides.listen.is_empty() {
+            let tenant = main_tenant(&mut raw.tenants, "--listen")?.0;
+            listeners = flag_listeners(&overrides.listen, tenant)?;
+        } else if listeners.is_empty() {
+            let tenant = main_tenant(&mut raw.tenants, "a file without a [[listener]]")?.0;
+            listeners = flag_listeners(&[DEFAULT_ADDRESS], tenant)?;
+        }
+        let mut tenants = BTreeMap::new();
+        for (Name(name), raw) in raw.tenants {
+            tenants.insert(name.clone(), tenant(document, name, raw, directory)?);
+        }
+        Ok(Self { source: None, server, listeners, tenants })
+    }
+}
+
+impl Overrides {
+    /// The same with its paths made absolute: flags are relative to the current directory, not to the file's.
+    fn beneath(&self, directory: &Path) -> Self {
+        Self {
+            commands: self.commands.as_ref().map(|path| directory.join(path)),
+            cache: self.cache.as_ref().map(|path| directory.join(path)),
+            ..self.clone()
+        }
+    }
+}
+
+type RawTenants = BTreeMap<Name, Spanned<RawTenant>>;
+
+fn default_tenant() -> Spanned<RawTenant> {
+    let tenant = RawTenant { commands: vec![DEFAULT_COMMANDS.into()], ..RawTenant::default() };
+    Spanned::new(0..0, tenant)
+}
+
+/// The tenant that is meant where none is named: the only one there is, or else the one called `default`.
+fn main_tenant<'a>(
+    tenants: &'a mut RawTenants,
+    asked_by: &str,
+) -> Result<(&'a str, &'a mut Spanned<RawTenant>), ConfigError> {
+    let only = tenants.len() == 1;
+    let names = nearest::list(tenants.keys().map(|Name(name)| name.as_str()));
+    let mut meant = tenants.iter_mut().filter(|(Name(name), _)| only || name == DEFAULT_TENANT);
+    meant.next().map(|(Name(name), tenant)| (name.as_str(), tenant)).ok_or_else(|| {
+        ConfigError::Unfit(format!(
+            "{asked_by} is about the only tenant, or the one called `{DEFAULT_TENANT}`; the tenants here are {names}"
+        ))
+    })
+}
+
+fn server(server: Server, directory: &Path, overrides: &Overrides) -> Result<Server, ConfigError> {
+    let max_connections = overrides.max_connections.unwrap_or(server.max_connections);
+    if !(1..=MAX_COUNT).contains(&max_connections) {
+        return Err(ConfigError::Unfit(format!(
+            "--max-connections is {max_connections}; it must be a whole number from 1 to {MAX_COUNT}"
+        )));
+    }
+    let cache = overrides.cache.as_ref().unwrap_or(&server.cache);
+    Ok(Server { max_connections, cache: absolute(directory, cache), ..server })
+}
+
+/// The listeners of the file, each on an address of its own and for a tenant that there is.
+fn listeners(document: &Document, raw: Vec<RawListener>, tenants: &RawTenants) -> Result<Vec<Listener>, ConfigError> {
+    let mut lines = HashMap::new();
+    let mut listeners = Vec::new();
+    for RawListener { address, tenant } in raw {
+        let names = || tenants.keys().map(|Name(name)| name.as_str());
+        if !names().any(|name| name == tenant.get_ref()) {
+            return Err(document.error(
+                tenant.span(),
+                format!(
+                    "listener.tenant: there is no tenant `{}`; {}",
+                    tenant.get_ref(),
+                    nearest::suggestion(tenant.get_ref(), names())
+                ),
+            ));
+        }
+        let Address(wanted) = *address.get_ref();
+        let line = document.line(address.span());
+        // The machine gives every listener on port 0 a port of its own.
+        if wanted.port() != 0
+            && let Some(other) = lines.insert(wanted, line)
+        {
+            return Err(document.error(
+                address.span(),
+                format!("listener.address: {wanted} is taken by the listener on line {other}"),
+            ));
+        }
+        listeners.push(Listener { address: wanted, tenant: tenant.into_inner() });
+    }
+    Ok(listeners)
+}
+
+/// Listeners that stand in no file, all for one tenant.
+fn flag_listeners(addresses: &[SocketAddr], tenant: &str) -> Result<Vec<Listener>, ConfigError> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    for &address in addresses {
+        if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+            return Err(ConfigError::Unfit(format!("--listen names {address} twice")));
+        }
+        listeners.push(Listener { address, tenant: tenant.to_owned() });
+    }
+    Ok(listeners)
+}
+
+fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory: &Path) -> Result<Tenant, ConfigError> {
+    let place = raw.span();
+    let raw = raw.into_inner();
+    if raw.commands.is_empty() {
+        return Err(document.error(
+            place,
+            format!("tenants.{name}: it has no commands; name their directories, commands = [\"{DEFAULT_COMMANDS}\"]"),
+        ));
+    }
+    Ok(Tenant {
+        name,
+        commands: raw.commands.iter().map(|path| absolute(directory, path)).collect(),
+        raw_output: raw.raw_output,
+        grants: raw.grants,
+        limits: raw.limits,
+        settings: raw.settings.into_iter().map(|(Name(command), Settings(settings))| (command, settings)).collect(),
+    })
+}
+
+/// The path without needless parts. A relative one is relative to `directory`.
+fn absolute(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(path).components().collect()
+}
+
+/// Where compiled commands are kept when the operator does not say: the user's cache directory, or the machine's for
+/// a service that has no home.
+fn default_cache(cache_home: Option<OsString>, home: Option<OsString>) -> PathBuf {
+    let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(cache_home)
+        .or_else(|| absolute(home).map(|home| home.join(".cache")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache"))
+        .join("wasmline")
+}
+
+#[cfg(test)]
+mod tests;

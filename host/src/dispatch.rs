@@ -1,0 +1,208 @@
+//! One line: find the command, take a place, run it, end the reply, say what happened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::capabilities::Call;
+use crate::error::{Code, Failure};
+use crate::line::split_words;
+use crate::registry::{Command, Table};
+use crate::sandbox::Sandbox;
+use crate::tenants::{Tenant, Tenants};
+use crate::wire::{Gone, Wire};
+
+/// What all connections share.
+pub struct Host {
+    /// The tenants as they are now.
+    pub tenants: ArcSwap<Tenants>,
+    /// What runs commands.
+    pub sandbox: Arc<Sandbox>,
+    /// Places in the instance pool.
+    pub instances: Arc<Semaphore>,
+    /// The next invocation's number.
+    pub invocations: AtomicU64,
+}
+
+/// Runs the lines of one connection for its tenant.
+pub struct Dispatcher {
+    host: Arc<Host>,
+    tenant: String,
+    max_line: usize,
+}
+
+/// The places that a running line holds: among those admitted and those running of its tenant, and in the pool.
+struct Places {
+    _admission: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
+    _instance: OwnedSemaphorePermit,
+}
+
+impl Dispatcher {
+    /// A dispatcher for a connection of `tenant`.
+    pub fn new(host: Arc<Host>, tenant: String, max_line: usize) -> Dispatcher {
+        Dispatcher { host, tenant, max_line }
+    }
+
+    /// The tenant's name.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// What a client reads whose line was too long.
+    pub fn too_long_text(&self) -> String {
+        format!("a line may have {} bytes", self.max_line)
+    }
+
+    /// Runs one line and writes its reply. Fails only when the client is gone.
+    pub async fn run_line(&self, wire: &Arc<Wire>, line: &str) -> Result<(), Gone> {
+        let words = match split_words(line) {
+            Ok(words) => words,
+            Err(error) => {
+                wire.say(&Failure::new(Code::Failed, error.to_string()).line());
+                return Ok(());
+            }
+        };
+        let mut words = words.into_iter();
+        let Some(name) = words.next() else { return Ok(()) };
+        tracing::info!(peer = %wire.peer(), tenant = %self.tenant, line, "line received");
+        // One snapshot of tenant and commands serves the whole line.
+        let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
+            wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
+            return Ok(());
+        };
+        let commands = tenant.commands();
+        let Some(command) = commands.get(&name).cloned() else {
+            wire.say("Command not found.\n");
+            return Ok(());
+        };
+        let places = match self.admit(&tenant, wire).await? {
+            Ok(places) => places,
+            Err(failure) => {
+                wire.say(&failure.line());
+                self.report(wire, &command, Instant::now(), None, 0, Outcome::Failed(&failure));
+                return Ok(());
+            }
+        };
+        self.invoke(wire, tenant, commands, command, words.collect(), places).await
+    }
+
+    async fn invoke(
+        &self,
+        wire: &Arc<Wire>,
+        tenant: Arc<Tenant>,
+        commands: Arc<Table>,
+        command: Arc<Command>,
+        args: Vec<String>,
+        places: Places,
+    ) -> Result<(), Gone> {
+        let began = Instant::now();
+        wire.begin_reply(tenant.limits.output, command.raw_output);
+        let call = Arc::new(Call {
+            id: self.host.invocations.fetch_add(1, Ordering::Relaxed),
+            tenant,
+            command: Arc::clone(&command),
+            commands,
+            args,
+            wire: Arc::clone(wire),
+            logged: AtomicU64::new(0),
+        });
+        let finished = match self.host.sandbox.run(&command.code.program, call).await {
+            Ok(finished) => finished,
+            Err(gone) => {
+                let bytes = wire.end_reply(None);
+                self.report(wire, &command, began, None, bytes, Outcome::Cancelled(&gone));
+                return Err(gone);
+            }
+        };
+        let last_word = finished.outcome.as_ref().err().map(Failure::line);
+        let bytes = wire.end_reply(last_word.as_deref());
+        let outcome = finished.outcome.as_ref().map_or_else(Outcome::Failed, |()| Outcome::Ok);
+        self.report(wire, &command, began, Some(&finished), bytes, outcome);
+        // The reply goes first where no other line shares its write: the client need not wait for the instance's end.
+        let flushed = if wire.has_line() { Ok(()) } else { wire.flush().await };
+        drop(finished);
+        drop(places);
+        flushed
+    }
+
+    /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an
+    /// invocation may take; where as many wait as may, the answer is `overloaded` at once.
+    async fn admit(&self, tenant: &Tenant, wire: &Wire) -> Result<Result<Places, Failure>, Gone> {
+        let overloaded = |why: &str| Ok(Err(Failure::new(Code::Overloaded, why)));
+        let Ok(admission) = Arc::clone(&tenant.admissions).try_acquire_owned() else {
+            return overloaded("too many commands are running; try again");
+        };
+        if let Ok(slot) = Arc::clone(&tenant.slots).try_acquire_owned()
+            && let Ok(instance) = Arc::clone(&self.host.instances).try_acquire_owned()
+        {
+            return Ok(Ok(Places { _admission: admission, _slot: slot, _instance: instance }));
+        }
+        let places = async {
+            let slot = Arc::clone(&tenant.slots).acquire_owned().await.ok()?;
+            let instance = Arc::clone(&self.host.instances).acquire_owned().await.ok()?;
+            Some(Places { _admission: admission, _slot: slot, _instance: instance })
+        };
+        wire.flush().await?;
+        tokio::select! {
+            biased;
+            places = tokio::time::timeout(tenant.limits.timeout, places) => match places {
+                Ok(Some(places)) => Ok(Ok(places)),
+                Ok(None) | Err(_) => overloaded("no place became free in time; try again"),
+            },
+            gone = wire.failed() => Err(gone),
+        }
+    }
+
+    fn report(
+        &self,
+        wire: &Wire,
+        command: &Command,
+        began: Instant,
+        finished: Option<&crate::sandbox::Finished>,
+        bytes: u64,
+        outcome: Outcome<'_>,
+    ) {
+        let (cause, level_up) = match &outcome {
+            Outcome::Ok => (None, false),
+            Outcome::Failed(failure) => (Some(failure.cause.as_ref().unwrap_or(&failure.text).clone()), true),
+            Outcome::Cancelled(gone) => (Some(gone.to_string()), false),
+        };
+        let outcome = outcome.as_str();
+        let (cpu, memory) = finished.map_or_else(Default::default, |finished| (finished.cpu, finished.memory));
+        let (peer, tenant, command) = (wire.peer(), &*self.tenant, &*command.name);
+        let (duration, cpu) = (began.elapsed(), cpu);
+        macro_rules! finished {
+            ($level:expr) => {
+                tracing::event!(
+                    $level, %peer, %tenant, %command, %outcome, ?duration, ?cpu, bytes, memory, cause, "command finished"
+                )
+            };
+        }
+        if level_up {
+            finished!(tracing::Level::WARN);
+        } else {
+            finished!(tracing::Level::INFO);
+        }
+    }
+}
+
+/// How a line ended, for the log.
+enum Outcome<'a> {
+    Ok,
+    Failed(&'a Failure),
+    Cancelled(&'a Gone),
+}
+
+impl Outcome<'_> {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Failed(failure) => failure.code.as_str(),
+            Outcome::Cancelled(_) => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Every wasmtime setting, each with its reason, and the clock that lets the host interrupt a guest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+
+/// How often a running guest is looked at: it yields its thread, and its budgets are checked. Short enough that a few
+/// dozen spinning guests leave the others prompt, long enough to cost nothing.
+pub const TICK: Duration = Duration::from_millis(1);
+/// How long nothing may run before the clock stops until something does.
+const IDLE_TICKS: u32 = 1000;
+
+/// Stack of a guest, in bytes. Deeper recursion traps.
+const GUEST_STACK: usize = 512 * 1024;
+/// Stack of a fiber: the guest's, and what host calls need on top of it.
+const FIBER_STACK: usize = 2 * 1024 * 1024;
+/// Core instances of one component; those of interpreted languages have about a dozen.
+const CORE_INSTANCES: u32 = 16;
+/// Memories of one component. More than one is rare, and each costs a slot of the pool.
+const MEMORIES: u32 = 4;
+/// Tables of one component.
+const TABLES: u32 = 8;
+/// Elements of one table. Interpreters compiled to wasm need some ten thousand.
+const TABLE_ELEMENTS: usize = 100_000;
+/// Bytes of a slot's memory that stay with the slot and are cleared by hand: no page table changes for a small guest.
+const KEEP_RESIDENT: usize = 512 * 1024;
+
+/// What sizes the pool of instances.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSize {
+    /// Invocations at once.
+    pub invocations: usize,
+    /// Largest linear memory of any tenant, in bytes.
+    pub memory: usize,
+}
+
+/// The engine that runs commands. It never compiles.
+pub fn running(size: PoolSize) -> Result<Engine> {
+    let mut config = shared_config();
+    let slots = u32::try_from(size.invocations).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        // Most components have one memory; a quarter more serves the few that have several.
+        .total_memories(slots.saturating_add(slots / 4).saturating_add(MEMORIES))
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
+        .total_tables(slots.saturating_mul(2).saturating_add(TABLES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(size.memory)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT)
+        // Only pages that a guest touched are cleared, where the kernel can say which.
+        .pagemap_scan(Enabled::Auto);
+    // A slot that was used is used again: no mapping is made or torn down for a line.
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// The engine that compiles, in a process of its own. It runs nothing, so it has no pool.
+pub fn compiling() -> Result<Engine> {
+    let mut config = shared_config();
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+/// What the two engines must agree on, or code from one is refused by the other.
+fn shared_config() -> Config {
+    let mut config = Config::new();
+    config
+        // A guest is interrupted by a counter that it compares at each loop and call: cheaper than counted fuel.
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK)
+        .async_stack_size(FIBER_STACK)
+        // One call per store and no async components: the bookkeeping for more costs on every instantiation.
+        .concurrency_support(false)
+        // A surface that no command needs is a surface not to be attacked. The cargo features stay on, because builds
+        // without them can abort on such a module.
+        .gc_support(false)
+        .wasm_gc(false)
+        .wasm_function_references(false)
+        .wasm_exceptions(false)
+        .wasm_threads(false)
+        .shared_memory(false)
+        .wasm_memory64(false)
+        .wasm_custom_page_sizes(false)
+        // The operator reads where a guest trapped; the frames are few and cost only then.
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+    config
+}
+
+/// The thread that advances the engine's epoch while anything runs.
+///
+/// It is a thread of the operating system, so that a guest which holds every worker cannot hold the clock too, and it
+/// ends with the last handle on the engine.
+#[derive(Clone)]
+pub struct Clock {
+    shared: Arc<ClockState>,
+    thread: Thread,
+}
+
+#[derive(Default)]
+struct ClockState {
+    running: AtomicUsize,
+    parked: AtomicBool,
+}
+
+/// Held while a guest may run.
+pub struct Running {
+    shared: Arc<ClockState>,
+}
+
+impl Clock {
+    /// Starts the clock of an engine.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(engine: &Engine) -> std::io::Result<Clock> {
+        let engine = engine.weak();
+        let shared = Arc::new(ClockState::default());
+        let state = Arc::clone(&shared);
+        let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
+            let mut idle = 0;
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                idle = if state.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+                if idle >= IDLE_TICKS {
+                    state.park();
+                    idle = 0;
+                }
+                #[expect(clippy::disallowed_methods, reason = "this thread is the clock; nothing else waits on it")]
+                thread::sleep(TICK);
+            }
+        })?;
+        Ok(Clock { shared, thread: handle.thread().clone() })
+    }
+
+    /// Keeps the clock going for as long as the result lives.
+    pub fn run(&self) -> Running {
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.shared.parked.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+        Running { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl ClockState {
+    /// Stops until something runs. `parked` is set before `running` is read again, and [`Clock::run`] does it the other
+    /// way round, so one of the two always sees the other.
+    fn park(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+        while self.running.load(Ordering::SeqCst) == 0 {
+            thread::park();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

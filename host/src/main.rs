@@ -1,0 +1,61 @@
+//! wasmline: a line from a client runs as a sandboxed WebAssembly command.
+
+mod capabilities;
+mod cli;
+mod config;
+mod dispatch;
+mod engine;
+mod error;
+mod escape;
+mod line;
+mod logging;
+mod policy;
+mod registry;
+mod sandbox;
+mod server;
+mod session;
+mod tenants;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Action, Cli, Serve};
+use config::Config;
+
+/// The first descriptor after the standard ones.
+const FIRST_INHERITED: i32 = 3;
+
+fn main() -> ExitCode {
+    match Cli::parse().action {
+        Action::Serve(serve) => report(run_server(&serve)),
+        Action::Compile { output } => registry::run_compiler(&output),
+    }
+}
+
+fn run_server(arguments: &Serve) -> Result<(), String> {
+    logging::start(arguments.log_format)?;
+    capabilities::self_test()?;
+    // What the host was started with is none of its children's business, a supervisor's descriptors least of all.
+    close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
+    let file = arguments.config.clone();
+    let overrides = arguments.overrides();
+    let load = move || Config::load(file.as_deref(), &overrides).map_err(|error| error.to_string());
+    let config = load()?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let result = runtime.block_on(server::serve(config, load));
+    // Whatever the blocking pool still does was cancelled; it is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn report(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wasmline: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One invocation: a fresh instance of a component runs one line, within its limits, and leaves nothing behind.
+
+pub mod cpu;
+mod drive;
+mod limits;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::component::{Component, Linker, ResourceTable, ResourceTableError};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
+use wasmtime_wasi::p2::bindings::CommandPre as WasiPre;
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+
+use crate::capabilities::{self, Call, CommandPre};
+use crate::engine::{self, Clock, PoolSize};
+use crate::error::{Code, Failure};
+use crate::wire::Gone;
+use cpu::Meter;
+use drive::{Cut, drive};
+use limits::MemoryLimiter;
+
+/// Bytes that a guest may hand to the host in one call.
+const HOSTCALL_FUEL: usize = 1024 * 1024;
+/// Host objects (children, streams, pollables) that an invocation may hold.
+const HOST_OBJECTS: usize = 256;
+
+/// What a program of WASI exports, whatever its version of preview 2.
+const WASI_RUN: &str = "wasi:cli/run@0.2.";
+
+/// Why the host ended an invocation from inside it.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The CPU budget is used up.
+    #[error("the command used up its {0:?} of CPU time")]
+    Cpu(Duration),
+    /// The memory limit, in bytes, would be passed.
+    #[error("the command wanted more than its {} of memory", bytesize::ByteSize(*.0 as u64).display().iec())]
+    Memory(usize),
+    /// The reply holds as much as it may.
+    #[error("the command wrote more than its {} of output", bytesize::ByteSize(*.0).display().iec())]
+    Output(u64),
+    /// The client is gone, noticed inside a write.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// What runs commands: the engine with its pool of instances, the linker with every capability, and the clock.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<State>,
+    clock: Clock,
+}
+
+/// A component that is ready to be instantiated for a line.
+pub enum Program {
+    /// A command of our own world.
+    Command(CommandPre<State>),
+    /// A program of WASI that need never have heard of wasmline.
+    Wasi(WasiPre<State>),
+}
+
+/// What a store holds for one invocation.
+pub struct State {
+    /// Who called, and what may be done for them.
+    pub call: Arc<Call>,
+    /// The guest's handles on host objects.
+    pub objects: ResourceTable,
+    memory: MemoryLimiter,
+    /// Made when the guest first asks for anything of WASI; many never do.
+    wasi: Option<Box<WasiCtx>>,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(capabilities::stdio::context(&self.call)));
+        WasiCtxView { ctx, table: &mut self.objects }
+    }
+}
+
+/// How an invocation ended, and what it took.
+pub struct Finished {
+    /// Whether it succeeded.
+    pub outcome: Result<(), Failure>,
+    /// CPU time used.
+    pub cpu: Duration,
+    /// The most memory in use, in bytes.
+    pub memory: usize,
+    /// The instance. Dropped after the reply is on its way, for taking it down needs time that the client need not wait.
+    _store: Store<State>,
+}
+
+impl Sandbox {
+    /// Sets up the engine.
+    ///
+    /// # Errors
+    /// When the machine gives no address space for the pool, or no thread for the clock.
+    pub fn new(size: PoolSize) -> wasmtime::Result<Sandbox> {
+        let engine = engine::running(size)?;
+        let mut linker = Linker::new(&engine);
+        capabilities::add_to_linker(&mut linker)?;
+        let clock = Clock::start(&engine)?;
+        Ok(Sandbox { engine, linker, clock })
+    }
+
+    /// The engine that loaded code must fit.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Resolves a component's imports once, so that a line only instantiates it.
+    ///
+    /// # Errors
+    /// When the component imports something that is not offered, or exports neither `run` nor `wasi:cli/run`.
+    pub fn prepare(&self, component: &Component) -> wasmtime::Result<Program> {
+        let is_wasi = component.component_type().exports(&self.engine).any(|(name, _)| name.starts_with(WASI_RUN));
+        let pre = self.linker.instantiate_pre(component)?;
+        Ok(if is_wasi { Program::Wasi(WasiPre::new(pre)?) } else { Program::Command(CommandPre::new(pre)?) })
+    }
+
+    /// Runs one line. Fails only when the client is gone; everything else is an outcome.
+    pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
+        let limits = call.tenant.limits.clone();
+        let (wire, context) = (Arc::clone(&call.wire), Arc::clone(&call));
+        let mut store = self.store(call);
+        let mut meter = Meter::new(limits.cpu);
+        let deadline = Instant::now() + limits.timeout;
+        let running = self.clock.run();
+        let run = async {
+            match program {
+                Program::Command(pre) => {
+                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &context.args).await
+                }
+                Program::Wasi(pre) => {
+                    let program = pre.instantiate_async(&mut store).await?;
+                    let result = program.wasi_cli_run().call_run(&mut store).await?;
+                    // A program that returns without success has said why by itself, just as one that exits with 1.
+                    result.map_err(|()| I32Exit(1).into()).map(Ok)
+                }
+            }
+        };
+        let result = drive(run, &wire, &mut meter, deadline).await;
+        drop(running);
+        let outcome = match result {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
+            // A program may say that it succeeded by exiting.
+            Ok(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => Ok(()),
+            Ok(Err(error)) => Err(classify(error)?),
+            Err(Cut::Cpu) => Err(Failure::new(Code::Cpu, Stop::Cpu(limits.cpu).to_string())),
+            Err(Cut::Timeout) => {
+                Err(Failure::new(Code::Timeout, format!("the command ran for longer than {:?}", limits.timeout)))
+            }
+            Err(Cut::Gone(gone)) => return Err(gone),
+        };
+        Ok(Finished { outcome, cpu: meter.used(), memory: store.data().memory.peak(), _store: store })
+    }
+
+    fn store(&self, call: Arc<Call>) -> Store<State> {
+        let limits = &call.tenant.limits;
+        let memory = MemoryLimiter::new(limits.memory);
+        let handles = limits.handles;
+        let mut objects = ResourceTable::new();
+        objects.set_max_capacity(HOST_OBJECTS);
+        let mut store = Store::new(&self.engine, State { call, objects, memory, wasi: None });
+        store.limiter(|state| &mut state.memory);
+        // Set before instantiation, for a start function is guest code too.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(cpu::on_tick);
+        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        store.set_max_component_handles(handles);
+        store
+    }
+}
+
+/// Finds whose fault an error out of wasmtime is. `Err` when it is the client who is gone.
+fn classify(error: wasmtime::Error) -> Result<Failure, Gone> {
+    let error = match error.downcast::<Stop>() {
+        Ok(Stop::Gone(gone)) => return Err(gone),
+        Ok(stop @ Stop::Cpu(_)) => return Ok(Failure::new(Code::Cpu, stop.to_string())),
+        Ok(stop @ Stop::Memory(_)) => return Ok(Failure::new(Code::Memory, stop.to_string())),
+        Ok(stop @ Stop::Output(_)) => return Ok(Failure::new(Code::OutputLimit, stop.to_string())),
+        Err(error) => error,
+    };
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Ok(Failure::new(Code::Overloaded, "the host runs as many commands as it can").because(error));
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return Ok(Failure::new(Code::Exit, format!("status {}", exit.0)));
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return Ok(Failure::new(Code::Trap, trap.to_string()).because(format!("{error:#}")));
+    }
+    let full = error.is::<ResourceTableError>();
+    // wasmtime keeps the types of these two errors to itself; `tests/limits.rs` holds their texts to this.
+    let text = format!("{error:#}");
+    if full || text.contains("hostcalls has been exhausted") || text.contains("store handle limit exceeded") {
+        let told = "the command handed the host more data or held more handles than it may";
+        return Ok(Failure::new(Code::Memory, told).because(text));
+    }
+    if error.is::<std::io::Error>() {
+        return Ok(Failure::new(Code::Internal, "the host could not run the command").because(text));
+    }
+    Ok(Failure::new(Code::Trap, "the command broke the rules of its interface").because(text))
+}

@@ -1,0 +1,288 @@
+//! Listeners, connections and signals: from a configuration to a server that drains.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, Listener};
+use crate::dispatch::{Dispatcher, Host};
+use crate::engine::PoolSize;
+use crate::registry::{Cache, Registry};
+use crate::sandbox::Sandbox;
+use crate::session;
+use crate::tenants::{self, HashJobs, Tenants};
+use crate::wire::{Wire, WireLimits};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// What a client reads that is one too many.
+const FULL: &str = "Too many connections. bye !\n";
+/// Refused clients that are seen off at once; beyond them a connection is just closed.
+const REFUSALS: usize = 64;
+/// First and longest pause after an accept that failed for want of something, such as descriptors.
+const BACK_OFF: Duration = Duration::from_millis(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+/// How long connections get to let go of what they hold once the drain is over.
+const ABORT_TIME: Duration = Duration::from_secs(2);
+
+/// Serves until SIGTERM or SIGINT. `reload` gives the configuration anew at SIGHUP.
+///
+/// # Errors
+/// When it cannot begin: the message says why, for whoever started it.
+pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
+    let signals = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
+    let mut terminate = signals(SignalKind::terminate())?;
+    let mut interrupt = signals(SignalKind::interrupt())?;
+    let mut hang_up = signals(SignalKind::hangup())?;
+    let mut server = Server::start(&config).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => match reload() {
+                Ok(config) => server.reload(&config).await,
+                Err(error) => tracing::error!(error, "configuration not reloaded; the old one stays"),
+            },
+        }
+    }
+    server.drain().await;
+    Ok(())
+}
+
+/// The running server.
+struct Server {
+    shared: Arc<Shared>,
+    registry: Arc<Registry>,
+    hash_jobs: HashJobs,
+    /// The listeners as they were asked for, each with what stops it.
+    listeners: Vec<(Listener, CancellationToken)>,
+}
+
+/// What every connection needs.
+struct Shared {
+    host: Arc<Host>,
+    settings: RwLock<Arc<crate::config::Server>>,
+    connections: AtomicUsize,
+    refusals: Semaphore,
+    tasks: TaskTracker,
+    /// No more lines.
+    draining: CancellationToken,
+    /// No more anything.
+    aborting: CancellationToken,
+}
+
+impl Server {
+    async fn start(config: &Config) -> Result<Server, String> {
+        let memory = config.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default();
+        let size = PoolSize { invocations: config.server.max_invocations, memory };
+        let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+        let sandbox = Arc::new(sandbox);
+        let registry = Arc::new(Registry::new(Arc::clone(&sandbox), Cache::open(&config.server.cache)?));
+        let hash_jobs = HashJobs::new(config.server.hash_jobs);
+        let tenants = load_tenants(config, Arc::default(), &registry, &hash_jobs).await?;
+        let host = Host {
+            tenants: ArcSwap::from_pointee(tenants),
+            sandbox,
+            instances: Arc::new(Semaphore::new(config.server.max_invocations)),
+            invocations: AtomicU64::new(1),
+        };
+        let shared = Shared {
+            host: Arc::new(host),
+            settings: RwLock::new(Arc::new(config.server.clone())),
+            connections: AtomicUsize::new(0),
+            refusals: Semaphore::new(REFUSALS),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            aborting: CancellationToken::new(),
+        };
+        let mut server = Server { shared: Arc::new(shared), registry, hash_jobs, listeners: Vec::new() };
+        let sockets = config.listeners.iter().map(|listener| Ok((listener, bind(listener.address)?)));
+        // All are bound before the first is announced, so that what was announced stays.
+        for (listener, socket) in sockets.collect::<Result<Vec<_>, String>>()? {
+            server.listen(listener, socket)?;
+        }
+        Ok(server)
+    }
+
+    /// Announces a listener and accepts on it.
+    fn listen(&mut self, listener: &Listener, socket: TcpListener) -> Result<(), String> {
+        let address = socket.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
+        println!("listening on {address}");
+        tracing::info!(%address, tenant = %listener.tenant, "listening");
+        let stop = self.shared.draining.child_token();
+        let accept = accept(socket, listener.tenant.clone(), Arc::clone(&self.shared), stop.clone());
+        tokio::spawn(accept);
+        self.listeners.push((listener.clone(), stop));
+        Ok(())
+    }
+
+    /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
+    async fn reload(&mut self, config: &Config) {
+        let before = self.shared.host.tenants.load_full();
+        let tenants = match load_tenants(config, before, &self.registry, &self.hash_jobs).await {
+            Ok(tenants) => tenants,
+            Err(error) => {
+                tracing::error!(error, "configuration not reloaded; the old one stays");
+                return;
+            }
+        };
+        let mut old = std::mem::take(&mut self.listeners);
+        let mut new = Vec::new();
+        for listener in &config.listeners {
+            match old.iter().position(|(known, _)| known == listener) {
+                Some(index) => self.listeners.push(old.swap_remove(index)),
+                None => new.push(listener),
+            }
+        }
+        // What is not wanted is given up first, for an address may only have changed its tenant.
+        for (listener, stop) in old {
+            tracing::info!(address = %listener.address, tenant = %listener.tenant, "no longer listening");
+            stop.cancel();
+        }
+        self.shared.host.tenants.store(Arc::new(tenants));
+        if let Ok(mut settings) = self.shared.settings.write() {
+            *settings = Arc::new(config.server.clone());
+        }
+        for listener in new {
+            if let Err(error) = bind(listener.address).and_then(|socket| self.listen(listener, socket)) {
+                tracing::error!(error, "listener not opened");
+            }
+        }
+        tracing::info!("configuration reloaded");
+    }
+
+    /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off.
+    async fn drain(self) {
+        let time = self.shared.settings().drain_timeout;
+        tracing::info!(connections = self.shared.connections.load(Ordering::Relaxed), "draining");
+        self.shared.draining.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(time, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                ?time,
+                connections = self.shared.tasks.len(),
+                "the drain took too long; cutting off what runs"
+            );
+            self.shared.aborting.cancel();
+            let _ = tokio::time::timeout(ABORT_TIME, self.shared.tasks.wait()).await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn load_tenants(
+    config: &Config,
+    before: Arc<Tenants>,
+    registry: &Arc<Registry>,
+    hash_jobs: &HashJobs,
+) -> Result<Tenants, String> {
+    let (config, registry, hash_jobs) = (config.clone(), Arc::clone(registry), hash_jobs.clone());
+    let load = move || tenants::load(&config, &before, &registry, &hash_jobs);
+    let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
+    loaded.map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// Accepts until told to stop. An error is waited out, never given in to.
+async fn accept(socket: TcpListener, tenant: String, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut back_off = BACK_OFF;
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                back_off = BACK_OFF;
+                shared.welcome(stream, peer, &tenant);
+            }
+            Err(error) => {
+                if back_off == BACK_OFF {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                }
+                tokio::time::sleep(back_off).await;
+                back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+            }
+        }
+    }
+}
+
+/// A place among the connections.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn settings(&self) -> Arc<crate::config::Server> {
+        let settings = self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(&settings)
+    }
+
+    /// Gives a connection its task, or turns it away.
+    fn welcome(self: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, tenant: &str) {
+        let settings = self.settings();
+        let limits = WireLimits {
+            max_line: settings.max_line,
+            idle: settings.idle_timeout,
+            line: settings.line_timeout,
+            write: settings.write_timeout,
+        };
+        // Replies are gathered before they are sent, so waiting to gather more only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        let wire = Arc::new(Wire::new(stream, peer.to_string(), limits));
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        if before >= settings.max_connections {
+            drop(place);
+            self.turn_away(wire);
+            return;
+        }
+        let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant.to_owned(), limits.max_line);
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let _place = place;
+            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), "connection made");
+            let ended = tokio::select! {
+                ended = session::serve(&wire, &dispatcher, &shared.draining) => ended,
+                () = shared.aborting.cancelled() => session::End::Draining,
+            };
+            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), reason = %ended, "connection lost");
+        });
+    }
+
+    fn turn_away(self: &Arc<Shared>, wire: Arc<Wire>) {
+        tracing::info!(peer = %wire.peer(), "connection refused: too many connections");
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Ok(_place) = shared.refusals.try_acquire() {
+                wire.say(FULL);
+                let _ = wire.finish().await;
+            }
+        });
+    }
+}

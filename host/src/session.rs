@@ -1,0 +1,75 @@
+//! One connection from its first line to its last: read a line, dispatch it, go on.
+//!
+//! Lines are run one after another, so replies keep the order of the lines; connections share nothing here.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::Dispatcher;
+use crate::error::{Code, Failure};
+use crate::line::Line;
+use crate::wire::{Gone, Input, Wire};
+
+/// Why a session ended, as the log has it.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The client ended its input, and has every reply.
+    #[error("the client ended its input")]
+    Input,
+    /// A command closed the connection, as `exit` does.
+    #[error("closed by a command")]
+    Closed,
+    /// The client broke a rule of the wire.
+    #[error("{0}")]
+    Refused(Code),
+    /// The server is draining.
+    #[error("the server is stopping")]
+    Draining,
+    /// The client vanished or stopped reading.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// Serves one connection until it ends. Every reply that is due is sent before this returns, unless the client is gone.
+pub async fn serve(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &CancellationToken) -> End {
+    match run_lines(wire, dispatcher, drain).await {
+        Ok(end) => match wire.finish().await {
+            Ok(()) => end,
+            Err(gone) => End::Gone(gone),
+        },
+        Err(gone) => End::Gone(gone),
+    }
+}
+
+async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &CancellationToken) -> Result<End, Gone> {
+    loop {
+        let input = tokio::select! {
+            biased;
+            input = wire.next_line() => input?,
+            () = drain.cancelled() => return Ok(End::Draining),
+        };
+        let refusal = match input {
+            Input::Line(Line::Text(line)) => {
+                dispatcher.run_line(wire, &line).await?;
+                if wire.is_closing() {
+                    return Ok(End::Closed);
+                }
+                continue;
+            }
+            Input::Line(Line::BadEncoding) => {
+                wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line());
+                continue;
+            }
+            Input::Line(Line::TooLong) => Failure::new(Code::LineTooLong, dispatcher.too_long_text()),
+            Input::End { incomplete: true } => {
+                Failure::new(Code::IncompleteLine, "the input ended before the line did; it was not run")
+            }
+            Input::End { incomplete: false } => return Ok(End::Input),
+            Input::Idle => Failure::new(Code::Timeout, "no line came for too long"),
+            Input::Slow => Failure::new(Code::Timeout, "the line took too long to arrive"),
+        };
+        wire.say(&refusal.line());
+        return Ok(End::Refused(refusal.code));
+    }
+}

@@ -1,0 +1,367 @@
+//! A client's socket with its two buffers: lines come out of one, replies go into the other.
+//!
+//! A connection is served by one task, and all of `Wire` is polled from that task: the session while it waits for a
+//! line, the invocation while it writes or reads on. The locks are there because an invocation and its driver hold the
+//! same wire, and they are never contended. Output is kept until a watermark, until the task has to wait for something, or
+//! until no further line is at hand, so that a batch of pipelined lines costs one write.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::escape::Escaper;
+use crate::line::{Line, LineBuffer};
+
+/// Bytes taken from a socket at once.
+const READ_CHUNK: usize = 64 * 1024;
+/// Bytes of output that are kept before a writer has to wait for the client.
+const HIGH_WATER: usize = 64 * 1024;
+/// How long the host keeps reading and dropping after its last reply, so that unread input does not reset the
+/// connection before the client has read that reply.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes dropped at most while lingering.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+thread_local! {
+    /// Where a socket's bytes land first, so that an idle connection owns no read buffer.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_CHUNK]);
+}
+
+/// The bounds of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct WireLimits {
+    /// Longest line, in bytes without its line end.
+    pub max_line: usize,
+    /// How long a connection may be silent between lines.
+    pub idle: Duration,
+    /// How long a line may take from its first byte to its end.
+    pub line: Duration,
+    /// How long a client may take to accept what is buffered for it.
+    pub write: Duration,
+}
+
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+pub enum Gone {
+    /// The socket failed: the client vanished.
+    #[error("the client is gone: {0}")]
+    Socket(#[from] io::Error),
+    /// The client did not read its replies in time.
+    #[error("the client did not read for {0:?}")]
+    WriteTimeout(Duration),
+}
+
+/// What the session finds when it asks for the next line.
+#[derive(Debug)]
+pub enum Input {
+    /// A line, or the reason why there is none.
+    Line(Line),
+    /// The client has sent all it will send. `incomplete` when bytes without a line end were left.
+    End {
+        /// Whether bytes without a line end were left over.
+        incomplete: bool,
+    },
+    /// Nothing came for the idle time.
+    Idle,
+    /// A line began, but did not end in time.
+    Slow,
+}
+
+/// More was written to a reply than it may hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutputLimit;
+
+/// One client's connection.
+pub struct Wire {
+    stream: TcpStream,
+    peer: String,
+    limits: WireLimits,
+    input: Mutex<InputState>,
+    output: Mutex<OutputState>,
+}
+
+struct InputState {
+    lines: LineBuffer,
+    ended: bool,
+    /// When the line that is coming in began; `None` between lines.
+    line_began: Option<Instant>,
+}
+
+#[derive(Default)]
+struct OutputState {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that the socket has taken already.
+    sent: usize,
+    /// Runs while the socket takes nothing; made only then, for most replies never wait.
+    deadline: Option<Pin<Box<Sleep>>>,
+    reply: Reply,
+    closing: bool,
+}
+
+/// The reply being written.
+#[derive(Default)]
+struct Reply {
+    escaper: Escaper,
+    raw: bool,
+    written: u64,
+    limit: u64,
+    /// The last byte was not a line end.
+    mid_line: bool,
+}
+
+impl Wire {
+    /// Wraps an accepted socket.
+    pub fn new(stream: TcpStream, peer: String, limits: WireLimits) -> Wire {
+        let lines = LineBuffer::new(limits.max_line);
+        Wire {
+            stream,
+            peer,
+            limits,
+            input: Mutex::new(InputState { lines, ended: false, line_began: None }),
+            output: Mutex::default(),
+        }
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// The next line. Sends what is buffered before it waits.
+    pub async fn next_line(&self) -> Result<Input, Gone> {
+        if let Some(input) = self.buffered_line() {
+            return Ok(input);
+        }
+        self.flush().await?;
+        let began = Instant::now();
+        loop {
+            // The line's own deadline is absolute, so a client that drips bytes cannot push it on.
+            let line_began = lock(&self.input).line_began;
+            let deadline = match line_began {
+                Some(line_began) => line_began + self.limits.line,
+                None => began + self.limits.idle,
+            };
+            match tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_fill(cx))).await {
+                Ok(filled) => filled?,
+                Err(_) if line_began.is_some() => return Ok(Input::Slow),
+                Err(_) => return Ok(Input::Idle),
+            }
+            if let Some(input) = self.buffered_line() {
+                return Ok(input);
+            }
+        }
+    }
+
+    /// The next line where it needs no waiting.
+    fn buffered_line(&self) -> Option<Input> {
+        let mut input = lock(&self.input);
+        if let Some(line) = input.lines.next_line() {
+            input.line_began = None;
+            return Some(Input::Line(line));
+        }
+        if input.ended {
+            return Some(Input::End { incomplete: input.lines.has_partial() });
+        }
+        if input.lines.has_partial() {
+            input.line_began.get_or_insert_with(Instant::now);
+        }
+        None
+    }
+
+    /// Whether a whole line is at hand already, so that a reply may wait for the ones after it.
+    pub fn has_line(&self) -> bool {
+        lock(&self.input).lines.has_line()
+    }
+
+    /// Reads once from the socket into the line buffer; ready at once when the input has ended.
+    fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let read: io::Result<()> = SCRATCH.with_borrow_mut(|scratch| {
+                let read = self.stream.try_read(scratch)?;
+                let mut input = lock(&self.input);
+                match read {
+                    0 => input.ended = true,
+                    read => input.lines.push(&scratch[..read]),
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(Gone::Socket(error))),
+            }
+        }
+    }
+
+    /// Begins a reply that may hold `limit` bytes. `raw` leaves terminal control characters as they are.
+    pub fn begin_reply(&self, limit: u64, raw: bool) {
+        lock(&self.output).reply = Reply { limit, raw, ..Reply::default() };
+    }
+
+    /// Appends a guest's bytes to the reply. Beyond the reply's limit nothing more is taken, after what still fits.
+    pub fn write(&self, bytes: &[u8]) -> Result<(), OutputLimit> {
+        let output = &mut *lock(&self.output);
+        let reply = &mut output.reply;
+        let room = usize::try_from(reply.limit - reply.written).unwrap_or(usize::MAX);
+        let fits = &bytes[..bytes.len().min(room)];
+        reply.written += fits.len() as u64;
+        if let Some(last) = fits.last() {
+            reply.mid_line = *last != b'\n';
+        }
+        if reply.raw {
+            output.buffer.extend_from_slice(fits);
+        } else {
+            reply.escaper.push(fits, &mut output.buffer);
+        }
+        if fits.len() < bytes.len() { Err(OutputLimit) } else { Ok(()) }
+    }
+
+    /// Ends the reply with the host's own last word, if there is one, on a line of its own. Returns the bytes that the
+    /// guest wrote.
+    pub fn end_reply(&self, last_word: Option<&str>) -> u64 {
+        let output = &mut *lock(&self.output);
+        output.reply.escaper.finish(&mut output.buffer);
+        if let Some(word) = last_word {
+            if output.reply.mid_line {
+                output.buffer.push(b'\n');
+            }
+            output.buffer.extend_from_slice(word.as_bytes());
+        }
+        std::mem::take(&mut output.reply).written
+    }
+
+    /// Appends a line of the host's own.
+    pub fn say(&self, line: &str) {
+        lock(&self.output).buffer.extend_from_slice(line.as_bytes());
+    }
+
+    /// Marks the connection as ending once its output is sent.
+    pub fn close(&self) {
+        lock(&self.output).closing = true;
+    }
+
+    /// Whether the connection is to end.
+    pub fn is_closing(&self) -> bool {
+        lock(&self.output).closing
+    }
+
+    /// Waits until what is buffered is under the high-water mark.
+    pub async fn below_high_water(&self) -> Result<(), Gone> {
+        poll_fn(|cx| self.poll_below_high_water(cx)).await
+    }
+
+    /// As [`Wire::below_high_water`], to be polled by hand.
+    pub fn poll_below_high_water(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_drain(cx, HIGH_WATER)
+    }
+
+    /// Whether a writer would have to wait.
+    pub fn is_full(&self) -> bool {
+        let output = lock(&self.output);
+        output.buffer.len() - output.sent > HIGH_WATER
+    }
+
+    /// Waits until all that is buffered is with the socket.
+    pub async fn flush(&self) -> Result<(), Gone> {
+        poll_fn(|cx| self.poll_drain(cx, 0)).await
+    }
+
+    /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.
+    pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
+        let output = &mut *lock(&self.output);
+        while output.buffer.len() - output.sent > keep {
+            match self.stream.try_write(&output.buffer[output.sent..]) {
+                Ok(sent) => output.sent += sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // Asking again registers the task; readiness that came in between sends it round the loop.
+                    if self.stream.poll_write_ready(cx)?.is_ready() {
+                        continue;
+                    }
+                    let deadline = output
+                        .deadline
+                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + self.limits.write)));
+                    ready!(deadline.as_mut().poll(cx));
+                    return Poll::Ready(Err(Gone::WriteTimeout(self.limits.write)));
+                }
+                Err(error) => return Poll::Ready(Err(Gone::Socket(error))),
+            }
+        }
+        output.settle(keep);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the socket has failed: the client reset the connection. An end of input is no failure.
+    pub async fn failed(&self) -> Gone {
+        loop {
+            match self.stream.ready(Interest::ERROR).await {
+                Ok(ready) if ready.is_error() => {
+                    let error = self.stream.take_error().ok().flatten();
+                    return Gone::Socket(error.unwrap_or_else(|| ErrorKind::ConnectionReset.into()));
+                }
+                Ok(_) => {}
+                Err(error) => return Gone::Socket(error),
+            }
+        }
+    }
+
+    /// Ends the connection so that the client gets everything: sends what is left, says that no more will come, and
+    /// drops what the client still sends, for a bounded time, until the client has ended too.
+    pub async fn finish(&self) -> Result<(), Gone> {
+        self.flush().await?;
+        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write).map_err(io::Error::from)?;
+        if lock(&self.input).ended {
+            return Ok(());
+        }
+        let drop_input = async {
+            let mut dropped = 0;
+            while dropped < LINGER_BYTES {
+                self.stream.readable().await?;
+                match SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch)) {
+                    Ok(0) => break,
+                    Ok(read) => dropped += read,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        // A client that neither ends nor stops sending within the time has had its chance.
+        let _ = tokio::time::timeout(LINGER, drop_input).await;
+        Ok(())
+    }
+}
+
+impl OutputState {
+    /// Lets go of what was sent. A drained buffer that grew large is given back, so that a connection which once had a
+    /// long reply is as small as one that never had.
+    fn settle(&mut self, keep: usize) {
+        if self.sent == self.buffer.len() {
+            self.sent = 0;
+            self.deadline = None;
+            if self.buffer.capacity() > READ_CHUNK || keep == 0 {
+                self.buffer = Vec::new();
+            } else {
+                self.buffer.clear();
+            }
+        } else if self.sent > HIGH_WATER {
+            // The deadline is for a buffer's worth: having got so far earns the client a new one.
+            self.buffer.drain(..self.sent);
+            self.sent = 0;
+            self.deadline = None;
+        }
+    }
+}
+
+/// Takes a lock. A panic while it was held has ended its connection already, and the state is plain data.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,145 @@
+//! What an operator or an author gets wrong: a clear error, and all else goes on.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::support::{Host, HostBuilder, components, pipe_into};
+
+/// Asserts that the file is no command, that the log says why, and that the other commands are served.
+#[track_caller]
+fn is_refused(bytes: &[u8], reasons: &[&str]) {
+    let host = HostBuilder::new().guest("suspect", bytes).start();
+    host.connect().reply("suspect").is(["Command not found."]);
+    let line = host.wait_for_log(&["suspect", "refused"]);
+    let told = reasons.is_empty() || reasons.iter().any(|reason| line.contains(reason));
+    assert!(told, "the log does not say any of {reasons:?}:\n{line}");
+    assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
+}
+
+fn echo_component() -> Vec<u8> {
+    let builder = HostBuilder::new();
+    fs::read(builder.commands().join("echo.wasm")).expect("echo is there")
+}
+
+#[test]
+fn text_is_refused() {
+    is_refused(b"#!/bin/sh\necho hello\n", &[]);
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    is_refused(b"", &["empty"]);
+}
+
+#[test]
+fn a_native_program_is_refused() {
+    is_refused(&fs::read("/bin/true").expect("a program"), &["ELF", "native"]);
+}
+
+#[test]
+fn a_picture_is_refused() {
+    is_refused(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", &[]);
+}
+
+#[test]
+fn a_truncated_component_is_refused() {
+    let whole = echo_component();
+    is_refused(&whole[..whole.len() / 2], &[]);
+    is_refused(&whole[..12], &[]);
+}
+
+#[test]
+fn a_damaged_component_is_refused() {
+    let mut damaged = echo_component();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 64].fill(0xff);
+    is_refused(&damaged, &[]);
+}
+
+#[test]
+fn an_import_that_nobody_offers_is_named() {
+    is_refused(&components::importing("acme:warp/drive@1.0.0"), &["acme:warp/drive@1.0.0"]);
+}
+
+#[test]
+fn a_component_without_run_is_refused() {
+    is_refused(&components::without_run(), &["run"]);
+}
+
+#[test]
+fn a_core_module_that_is_no_program_is_refused() {
+    is_refused(&components::core_module_without_start(), &[]);
+}
+
+#[test]
+fn a_sidecar_with_an_unknown_key_is_refused_with_its_command() {
+    let host = HostBuilder::new().fixture("words").sidecar("words", "summary = \"x\"\nusge = \"words\"\n").start();
+    host.connect().reply("words a").is(["Command not found."]);
+    let line = host.wait_for_log(&["words.toml", "usge"]);
+    assert!(line.contains("usage") && line.contains("words.toml:2"), "{line}");
+}
+
+#[test]
+fn a_sidecar_that_is_no_toml_is_refused_with_its_command() {
+    let host = HostBuilder::new().fixture("words").sidecar("words", "summary = \n").start();
+    host.connect().reply("words a").is(["Command not found."]);
+    host.wait_for_log(&["words.toml:1"]);
+}
+
+#[test]
+fn a_file_whose_name_is_no_command_name_is_refused() {
+    let echo = echo_component();
+    let host = HostBuilder::new().guest("Upper", &echo).guest("with space", &echo).guest("-flag", &echo).start();
+    let mut client = host.connect();
+    for request in ["Upper x", "'with space' x", "-flag x"] {
+        client.reply(request).is(["Command not found."]);
+    }
+    host.wait_for_log(&["Upper"]);
+}
+
+#[test]
+fn unfinished_files_are_no_commands() {
+    let host = HostBuilder::new().start();
+    fs::write(host.commands().join(".half.wasm.part"), echo_component()).expect("a file");
+    host.connect().reply(".half x").is(["Command not found."]);
+}
+
+#[test]
+fn a_missing_commands_directory_is_named() {
+    let (_dir, mut command) = HostBuilder::new().arg("--commands").arg("/nowhere/commands").into_command();
+    pipe_into(&mut command, "").exited(1).says(&["/nowhere/commands"]);
+}
+
+#[test]
+fn a_commands_directory_that_is_a_file_is_named() {
+    let builder = HostBuilder::new();
+    let file = builder.file("no-directory", "").display().to_string();
+    let (_dir, mut command) = builder.arg("--commands").arg(&file).into_command();
+    pipe_into(&mut command, "").exited(1).says(&[&file]);
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (_dir, mut command) = HostBuilder::new().arg("--listen").arg(&address).into_command();
+    pipe_into(&mut command, "").exited(1).says(&[&address, "in use"]);
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    // 192.0.2.0/24 is for documentation; no machine has it.
+    let (_dir, mut command) = HostBuilder::new().arg("--listen").arg("192.0.2.1:0").into_command();
+    pipe_into(&mut command, "").exited(1).says(&["192.0.2.1:0"]);
+}
+
+#[test]
+fn two_commands_of_one_name_in_two_directories_are_settled() {
+    let builder = HostBuilder::new();
+    let second = builder.commands().with_file_name("second");
+    fs::create_dir(&second).expect("a directory");
+    fs::copy(builder.commands().join("echo.wasm"), second.join("echo.wasm")).expect("a copy");
+    let commands = "commands = [\"commands\", \"second\"]";
+    let host: Host = builder.listener("both").more(&format!("[tenants.both]\n{commands}")).start();
+    host.connect().reply("echo once").is(["once"]);
+}

@@ -1,0 +1,25 @@
+//! The tests of wasmline: the real host on port 0, driven by real clients and raw sockets. Run with `cargo xtask test`.
+//!
+//! Every test starts hosts of its own and shares nothing with another but the cache of compiled guests.
+
+mod bad_input;
+mod clients;
+mod config;
+mod connection;
+mod digest;
+mod escaping;
+mod hostile;
+mod limits;
+mod lines;
+mod logs;
+mod memory;
+mod operation;
+mod ordering;
+mod process;
+mod process_grants;
+mod sandbox;
+mod seed;
+mod services;
+mod slow_clients;
+mod support;
+mod vanishing;

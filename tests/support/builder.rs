@@ -1,0 +1,282 @@
+//! Preparing a host: a directory of its own with a configuration, commands, and files for the commands to work on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::guests;
+use super::host::{self, Host};
+use super::programs::{wasmline, wasmline_with_descriptors};
+
+/// A host to be started. Its tenant `default` has the shipped `echo`, and nothing is granted to it.
+pub struct HostBuilder {
+    dir: TempDir,
+    server: Vec<String>,
+    listeners: Vec<String>,
+    tenant: Vec<String>,
+    limits: Vec<String>,
+    may_hash: Vec<PathBuf>,
+    more: Vec<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    /// How many readiness lines to wait for, where the listeners are not the configuration's.
+    listening: Option<usize>,
+    writes_config: bool,
+    config_flag: bool,
+    cache_flag: bool,
+    directory: Option<PathBuf>,
+    descriptors: Option<u32>,
+}
+
+impl HostBuilder {
+    #[track_caller]
+    pub fn new() -> HostBuilder {
+        let dir = tempfile::Builder::new().prefix("wasmline-test-").tempdir().expect("a directory");
+        for part in ["commands", "files"] {
+            fs::create_dir(dir.path().join(part)).expect("a directory");
+        }
+        let builder = HostBuilder {
+            dir,
+            server: Vec::new(),
+            listeners: Vec::new(),
+            tenant: Vec::new(),
+            limits: Vec::new(),
+            may_hash: Vec::new(),
+            more: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            listening: None,
+            writes_config: true,
+            config_flag: true,
+            cache_flag: true,
+            directory: None,
+            descriptors: None,
+        };
+        builder.command("echo")
+    }
+
+    /// The directory for files that commands work on.
+    pub fn files(&self) -> PathBuf {
+        self.dir.path().join("files")
+    }
+
+    /// Creates a file for commands to work on.
+    #[track_caller]
+    pub fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.files().join(name);
+        fs::write(&path, contents).expect("the file can be written");
+        path
+    }
+
+    /// Adds a shipped command, with its sidecar.
+    #[track_caller]
+    pub fn command(self, name: &str) -> HostBuilder {
+        let built = guests::command(name);
+        self.install(name, &built)
+    }
+
+    /// Adds a test guest, with its sidecar if it has one.
+    #[track_caller]
+    pub fn fixture(self, name: &str) -> HostBuilder {
+        let built = guests::fixture(name);
+        self.install(name, &built)
+    }
+
+    #[track_caller]
+    fn install(self, name: &str, built: &Path) -> HostBuilder {
+        let sidecar = fs::read_to_string(built.with_extension("toml"));
+        let builder = self.guest(name, fs::read(built).expect("the guest can be read"));
+        match sidecar {
+            Ok(sidecar) => builder.sidecar(name, &sidecar),
+            Err(_) => builder,
+        }
+    }
+
+    /// Puts these bytes into the commands directory as `NAME.wasm`, whatever they are.
+    #[track_caller]
+    pub fn guest(self, name: &str, bytes: impl AsRef<[u8]>) -> HostBuilder {
+        fs::write(self.commands().join(format!("{name}.wasm")), bytes).expect("the guest can be written");
+        self
+    }
+
+    /// Gives a command this sidecar, in place of the one it may have.
+    #[track_caller]
+    pub fn sidecar(self, name: &str, toml: &str) -> HostBuilder {
+        fs::write(self.commands().join(format!("{name}.toml")), toml).expect("the sidecar can be written");
+        self
+    }
+
+    /// The commands directory of the tenant `default`.
+    pub fn commands(&self) -> PathBuf {
+        self.dir.path().join("commands")
+    }
+
+    /// A line of `[server]`.
+    pub fn server(mut self, line: &str) -> HostBuilder {
+        self.server.push(line.to_owned());
+        self
+    }
+
+    /// A listener for the tenant. Without any there is one, for `default`.
+    pub fn listener(mut self, tenant: &str) -> HostBuilder {
+        self.listeners.push(tenant.to_owned());
+        self
+    }
+
+    /// A line of `[tenants.default]`.
+    pub fn tenant(mut self, line: &str) -> HostBuilder {
+        self.tenant.push(line.to_owned());
+        self
+    }
+
+    /// A line of `[tenants.default.limits]`.
+    pub fn limit(mut self, line: &str) -> HostBuilder {
+        self.limits.push(line.to_owned());
+        self
+    }
+
+    /// Grants the tenant `default` to hash what is below the directory.
+    pub fn may_hash(mut self, dir: impl Into<PathBuf>) -> HostBuilder {
+        self.may_hash.push(dir.into());
+        self
+    }
+
+    /// Grants the tenant `default` to run the program with arguments of this shape, a TOML array.
+    pub fn may_run(self, program: &str, args: &str) -> HostBuilder {
+        self.more(&format!("[[tenants.default.grants.process]]\nprogram = {program:?}\nargs = {args}"))
+    }
+
+    /// Grants the tenant `default` to run the shell on this one script.
+    pub fn may_run_script(self, script: &str) -> HostBuilder {
+        self.may_run("/bin/sh", &format!("[\"-c\", {}]", toml_literal(script)))
+    }
+
+    /// More of the configuration, as it stands.
+    pub fn more(mut self, toml: &str) -> HostBuilder {
+        self.more.push(toml.to_owned());
+        self
+    }
+
+    /// One more argument of `wasmline serve`.
+    pub fn arg(mut self, arg: &str) -> HostBuilder {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// An environment variable of `wasmline serve`.
+    pub fn env(mut self, name: &str, value: &str) -> HostBuilder {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The number of listeners, where flags or the environment name them.
+    pub fn listening(mut self, count: usize) -> HostBuilder {
+        self.listening = Some(count);
+        self
+    }
+
+    /// Removes the commands again.
+    #[track_caller]
+    pub fn without_commands(self) -> HostBuilder {
+        fs::remove_dir_all(self.commands()).expect("the directory can be removed");
+        fs::create_dir(self.commands()).expect("a directory");
+        self
+    }
+
+    /// Writes the configuration, but leaves it to the host to find it.
+    pub fn without_config_flag(mut self) -> HostBuilder {
+        self.config_flag = false;
+        self
+    }
+
+    /// Starts the host without any configuration.
+    pub fn without_config(mut self) -> HostBuilder {
+        self.writes_config = false;
+        self.without_config_flag()
+    }
+
+    /// Leaves the suite's shared cache aside.
+    pub fn without_cache_flag(mut self) -> HostBuilder {
+        self.cache_flag = false;
+        self
+    }
+
+    /// Starts the host in this directory, not in its own.
+    pub fn in_directory(mut self, dir: &str) -> HostBuilder {
+        self.directory = Some(dir.into());
+        self
+    }
+
+    /// Starts the host with so many file descriptors at most.
+    pub fn descriptors(mut self, limit: u32) -> HostBuilder {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// The configuration as it will be written.
+    pub fn config(&self) -> String {
+        let mut parts = vec!["[server]".to_owned()];
+        parts.extend(self.server.iter().cloned());
+        let default = [String::from("default")];
+        let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };
+        for tenant in listeners {
+            parts.push(format!("\n[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = {tenant:?}"));
+        }
+        parts.push("\n[tenants.default]\ncommands = [\"commands\"]".to_owned());
+        parts.extend(self.tenant.iter().cloned());
+        parts.push("\n[tenants.default.limits]".to_owned());
+        parts.extend(self.limits.iter().cloned());
+        if !self.may_hash.is_empty() {
+            let dirs: Vec<String> = self.may_hash.iter().map(|dir| quoted(dir)).collect();
+            parts.push(format!("\n[tenants.default.grants.digest]\nread = [{}]", dirs.join(", ")));
+        }
+        parts.extend(self.more.iter().map(|toml| format!("\n{toml}")));
+        parts.join("\n") + "\n"
+    }
+
+    /// Starts the host and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> Host {
+        let listeners = self.listening.unwrap_or(self.listeners.len().max(1));
+        let (dir, command) = self.into_command();
+        Host::start(dir, command, listeners)
+    }
+
+    /// `wasmline serve` as it would be started, for a host that is not going to listen. The directory lives as long as
+    /// what is returned with it.
+    #[track_caller]
+    pub fn into_command(self) -> (TempDir, Command) {
+        let config = self.dir.path().join(host::CONFIG);
+        if self.writes_config {
+            fs::write(&config, self.config()).expect("the configuration can be written");
+        }
+        let mut command = self.descriptors.map_or_else(wasmline, wasmline_with_descriptors);
+        command.arg("serve");
+        if self.config_flag {
+            command.arg("--config").arg(config);
+        }
+        if self.cache_flag {
+            command.arg("--cache").arg(shared_cache());
+        }
+        command.args(self.args).envs(self.env);
+        command.current_dir(self.directory.as_deref().unwrap_or(self.dir.path()));
+        (self.dir, command)
+    }
+}
+
+/// One cache for all hosts of the suite, so that each guest is compiled once.
+fn shared_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+/// A path as a TOML string.
+pub fn quoted(path: &Path) -> String {
+    toml_literal(path.to_str().expect("the tests' paths are UTF-8"))
+}
+
+fn toml_literal(text: &str) -> String {
+    assert!(!text.contains("'''"), "cannot be a TOML literal string: {text}");
+    format!("'''{text}'''")
+}

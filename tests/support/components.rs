@@ -1,0 +1,170 @@
+//! Small components made from text, for what no compiler would emit.
+
+/// A memory, as most of the guests here have it.
+pub const MEMORY: &str = r#"(memory (export "memory") 1)"#;
+
+/// An allocator good enough for the few words of a request: always the same place.
+pub const REALLOC: &str = r#"(func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)"#;
+
+/// A `run` that succeeds: its result lies in memory that is all zeros.
+pub const RUN: &str = r#"(func (export "run") (param i32 i32) (result i32) i32.const 16)"#;
+
+/// A command of the world `wasmline:command` made of one core module, which exports `memory`, `realloc` and `run`.
+#[track_caller]
+pub fn command(fields: &[&str]) -> Vec<u8> {
+    component("", &format!("(core module $main {})", fields.join("\n")), "(core instance $main (instantiate $main))")
+}
+
+/// A command that imports an interface which no host offers.
+#[track_caller]
+pub fn importing(interface: &str) -> Vec<u8> {
+    let import = format!(r#"(import "{interface}" (instance (export "engage" (func))))"#);
+    let module = format!("(core module $main {MEMORY} {REALLOC} {RUN})");
+    component(&import, &module, "(core instance $main (instantiate $main))")
+}
+
+/// A command whose one core module is instantiated this many times.
+#[track_caller]
+pub fn with_core_instances(count: usize) -> Vec<u8> {
+    let module = format!("(core module $main {MEMORY} {REALLOC} {RUN})");
+    let instances = "(core instance (instantiate $main))".repeat(count - 1);
+    component("", &module, &format!("{instances} (core instance $main (instantiate $main))"))
+}
+
+/// A command that takes host objects, timers that never ring soon, without ever giving one back.
+#[track_caller]
+pub fn hoarding_host_objects() -> Vec<u8> {
+    let imports = r#"
+        (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
+        (alias export $poll "pollable" (type $pollable))
+        (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+            (alias outer 1 $pollable (type $timer))
+            (export "subscribe-duration" (func (param "when" u64) (result (own $timer))))))
+        (core func $subscribe (canon lower (func $clock "subscribe-duration")))"#;
+    let run = r#"(func (export "run") (param i32 i32) (result i32)
+        (loop $again (drop (call $subscribe (i64.const 1000000000000))) (br $again))
+        unreachable)"#;
+    let import = r#"(import "host" "subscribe" (func $subscribe (param i64) (result i32)))"#;
+    let module = format!("(core module $main {import} {MEMORY} {REALLOC} {run})");
+    let instances = r#"(core instance $main (instantiate $main
+        (with "host" (instance (export "subscribe" (func $subscribe))))))"#;
+    component(imports, &module, instances)
+}
+
+/// A command that logs this text.
+#[track_caller]
+pub fn logging(text: &str) -> Vec<u8> {
+    logging_memory(1, text.len(), &format!("(data (i32.const 0) {})", literal(text)))
+}
+
+/// A command that logs one record of this many zeros.
+#[track_caller]
+pub fn logging_zeros(bytes: usize) -> Vec<u8> {
+    logging_memory(bytes / 65_536 + 1, bytes, "")
+}
+
+/// A command that logs the first bytes of its memory. They lie in a module of their own, because the host's function
+/// must know the memory before there is an instance that calls it.
+#[track_caller]
+fn logging_memory(pages: usize, bytes: usize, data: &str) -> Vec<u8> {
+    let imports = format!(
+        r#"
+        (import "wasmline:command/log@0.1.0" (instance $log
+            (type $level (enum "debug" "info" "warn" "error"))
+            (export "level" (type $shown (eq $level)))
+            (export "write" (func (param "level" $shown) (param "text" string)))))
+        (core module $store (memory (export "memory") {pages}) {data})
+        (core instance $store (instantiate $store))
+        (alias core export $store "memory" (core memory $memory))
+        (core func $write (canon lower (func $log "write") (memory $memory)))"#
+    );
+    let module = format!(
+        r#"(core module $main
+            (import "host" "write" (func $write (param i32 i32 i32)))
+            (import "store" "memory" (memory 1))
+            (export "memory" (memory 0))
+            {REALLOC}
+            (func (export "run") (param i32 i32) (result i32)
+                (call $write (i32.const 1) (i32.const 0) (i32.const {bytes}))
+                i32.const 2048))"#
+    );
+    let instances = r#"(core instance $main (instantiate $main
+        (with "host" (instance (export "write" (func $write))))
+        (with "store" (instance $store))))"#;
+    component(&imports, &module, instances)
+}
+
+/// A command that fails with this text.
+#[track_caller]
+pub fn failing(text: &str) -> Vec<u8> {
+    // The result at 16 is an `err`, and its string lies at 64.
+    let data = format!(
+        r#"(data (i32.const 16) "\01\00\00\00\40\00\00\00\{:02x}\00\00\00") (data (i32.const 64) {})"#,
+        text.len(),
+        literal(text)
+    );
+    command(&[MEMORY, REALLOC, RUN, &data])
+}
+
+/// A program for WASI preview 1, as older compilers make them: a core module that prints a line and exits.
+#[track_caller]
+pub fn preview1(line: &str, status: u32) -> Vec<u8> {
+    let length = line.len() + 1;
+    let text = literal(&format!("{line}\n"));
+    parse(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+            (memory (export "memory") 1)
+            (data (i32.const 64) {text})
+            (func (export "_start")
+                (i32.store (i32.const 0) (i32.const 64))
+                (i32.store (i32.const 4) (i32.const {length}))
+                (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 32)))
+                (call $proc_exit (i32.const {status}))))"#
+    ))
+}
+
+/// A core module that is no program of any kind that the host knows.
+#[track_caller]
+pub fn core_module_without_start() -> Vec<u8> {
+    parse(r#"(module (func (export "add") (param i32 i32) (result i32) local.get 0))"#)
+}
+
+/// A component that exports something else than `run`.
+#[track_caller]
+pub fn without_run() -> Vec<u8> {
+    parse(
+        r#"(component
+            (core module $main (func (export "walk")))
+            (core instance $main (instantiate $main))
+            (func (export "walk") (canon lift (core func $main "walk"))))"#,
+    )
+}
+
+/// The frame of a command: `$main` is a core instance with `memory`, `realloc` and `run`.
+#[track_caller]
+fn component(imports: &str, module: &str, instances: &str) -> Vec<u8> {
+    parse(&format!(
+        r#"(component
+            {imports}
+            {module}
+            {instances}
+            (func $run (param "args" (list string)) (result (result (error string)))
+                (canon lift (core func $main "run")
+                    (memory $main "memory") (realloc (func $main "realloc"))))
+            (export "run" (func $run)))"#
+    ))
+}
+
+/// The text's bytes as a string of the text format.
+fn literal(text: &str) -> String {
+    let bytes: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+    format!("\"{bytes}\"")
+}
+
+#[track_caller]
+fn parse(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}

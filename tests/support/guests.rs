@@ -1,0 +1,25 @@
+//! Where the built guests are. `cargo xtask test` builds them and says where.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// A command as it is shipped, in `target/commands`.
+pub fn command(name: &str) -> PathBuf {
+    built("WASMLINE_TEST_COMMANDS", "commands", name)
+}
+
+/// A guest that exists for the tests only, in `target/fixtures`.
+pub fn fixture(name: &str) -> PathBuf {
+    built("WASMLINE_TEST_FIXTURES", "fixtures", name)
+}
+
+#[track_caller]
+fn built(variable: &str, dir: &str, name: &str) -> PathBuf {
+    let dir = match env::var_os(variable) {
+        Some(dir) => PathBuf::from(dir),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(dir),
+    };
+    let file = dir.join(format!("{name}.wasm"));
+    assert!(file.is_file(), "{} does not exist; run the tests with `cargo xtask test`", file.display());
+    file
+}

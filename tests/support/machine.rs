@@ -1,0 +1,93 @@
+//! The machine as it looks from outside the host: processes, memory, open files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+/// A figure of `/proc/PID/status` in KiB, such as `VmRSS`.
+#[track_caller]
+pub fn memory_kib(pid: u32, figure: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'));
+    let value = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {figure} in /proc/{pid}/status:\n{status}"))
+}
+
+/// Makes `VmHWM`, the peak of `VmRSS`, start again from what is resident now.
+#[track_caller]
+pub fn reset_peak_memory(pid: u32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak can be reset");
+}
+
+/// The running processes with the text in their command line. A process that was killed but not reaped has none.
+pub fn processes_with(text: &str) -> Vec<u32> {
+    all_processes().filter(|pid| command_line(*pid).is_some_and(|line| line.contains(text))).collect()
+}
+
+/// The direct children of a process, the dead that nobody has reaped among them.
+pub fn children(parent: u32) -> Vec<u32> {
+    all_processes().filter(|pid| stat_field(*pid, Stat::Parent) == Some(parent)).collect()
+}
+
+/// Whether a process is dead but not reaped.
+pub fn is_zombie(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "Z"))
+}
+
+pub fn process_group(pid: u32) -> Option<u32> {
+    stat_field(pid, Stat::Group)
+}
+
+/// How many of a process's descriptors are open on the file.
+pub fn times_open(pid: u32, file: &Path) -> usize {
+    let file = file.canonicalize().expect("the file exists");
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
+}
+
+/// How many descriptors a process has open.
+pub fn open_descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Creates a file of the given length that takes no space on the disk and reads as zeros.
+#[track_caller]
+pub fn sparse_file(path: PathBuf, length: u64) -> PathBuf {
+    let file = fs::File::create(&path).expect("the file can be created");
+    file.set_len(length).expect("the file system has sparse files");
+    path
+}
+
+/// Creates a FIFO.
+#[track_caller]
+pub fn fifo(path: &Path) {
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").expect("/proc is there");
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn command_line(pid: u32) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+}
+
+/// Fields of `/proc/PID/stat`, counted from the one after the program's name.
+enum Stat {
+    Parent = 1,
+    Group = 2,
+}
+
+fn stat_field(pid: u32, field: Stat) -> Option<u32> {
+    stat(pid)?.get(field as usize)?.parse().ok()
+}
+
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in brackets and may itself hold spaces and brackets.
+    let (_, fields) = line.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}

@@ -1,0 +1,25 @@
+//! What the tests are written with: the real host in a directory of its own, clients that never hang, and looks at the
+//! machine from outside the host.
+//!
+//! - `builder` writes a configuration and a commands directory; `host` runs `wasmline serve` on them.
+//! - `client` is a raw socket, for exact bytes; `programs` runs real clients such as `nc`.
+//! - `follower` is a child that runs until it is killed.
+//! - `guests` finds the built commands and fixtures; `components` makes small ones from text.
+//! - `machine` reads `/proc`; `wait` is the only place that waits for anything.
+
+mod builder;
+mod client;
+pub mod components;
+mod follower;
+mod guests;
+mod host;
+pub mod machine;
+mod programs;
+mod wait;
+
+pub use builder::{HostBuilder, quoted};
+pub use client::Client;
+pub use follower::Follower;
+pub use host::Host;
+pub use programs::{pipe_into, program, type_into, wasmline};
+pub use wait::eventually;

@@ -1,0 +1,29 @@
+//! Waiting for something observable, with an end to the patience.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take, on a busy machine too. Nothing waits this long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Waits until the condition holds; panics when patience ends.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_some(what, || condition().then_some(()));
+}
+
+/// Waits until there is a value; panics when patience ends.
+#[track_caller]
+pub fn eventually_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = value() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "gave up after {PATIENCE:?} waiting for this: {what}");
+        thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask`: the project's chores, one word each.
+//!
+//! A newcomer needs nothing but rustup, git and a C compiler; whatever else a chore needs, it installs or names.
+//! This file turns arguments into chores; the other modules each do one part of the work.
+
+mod guests;
+mod publish;
+mod serve;
+mod shell;
+mod tools;
+mod tree;
+
+use std::process::ExitCode;
+
+use shell::Result;
+use tree::Tree;
+
+const HELP: &str = "\
+Chores of the wasmline repository.
+
+Usage: cargo xtask <CHORE> [ARGS...]
+
+Chores:
+  serve [ARGS...]  Build, then serve the shipped commands on 127.0.0.1:9999 with the
+                   repository's wasmline.toml. ARGS go to `wasmline serve`, which lists
+                   them with `target/release/wasmline serve --help`.
+  build            Build the host in release to target/release/wasmline, and the shipped
+                   commands with their sidecars to target/commands/.
+  test [ARGS...]   Install what the tests need, build commands and fixtures, and run all
+                   tests. ARGS go to `cargo test`, so `cargo xtask test lastlog` runs the
+                   tests with `lastlog` in their name.
+  lint             Check formatting and run clippy, on the host's side and the guests'.
+
+The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is
+honoured: everything said of target/ above then happens there.
+";
+
+enum Chore {
+    Help,
+    Serve(Vec<String>),
+    Build,
+    Test(Vec<String>),
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let chore = match parse(std::env::args().skip(1).collect()) {
+        Ok(chore) => chore,
+        Err(error) => {
+            eprint!("xtask: {error}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match perform(chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut args: Vec<String>) -> Result<Chore> {
+    if args.is_empty() {
+        return Err("no chore given".to_owned());
+    }
+    let chore = args.remove(0);
+    let first = args.first().map(String::as_str);
+    let is_help = |word| matches!(word, "--help" | "-h");
+    match (chore.as_str(), first) {
+        ("help", _) => Ok(Chore::Help),
+        (word, _) if is_help(word) => Ok(Chore::Help),
+        ("serve" | "build" | "test" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
+        ("serve", _) => Ok(Chore::Serve(args)),
+        ("test", _) => Ok(Chore::Test(args)),
+        ("build", None) => Ok(Chore::Build),
+        ("lint", None) => Ok(Chore::Lint),
+        ("build" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
+        _ => Err(format!("no chore is called `{chore}`")),
+    }
+}
+
+fn perform(chore: Chore) -> Result {
+    let tree = Tree::find()?;
+    match chore {
+        Chore::Help => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Chore::Serve(args) => {
+            build(&tree)?;
+            serve::serve(&tree, &args)
+        }
+        Chore::Build => build(&tree),
+        Chore::Test(args) => test(&tree, &args),
+        Chore::Lint => lint(&tree),
+    }
+}
+
+fn build(tree: &Tree) -> Result {
+    tools::ensure_wasm_target(tree)?;
+    guests::build_commands(tree)?;
+    shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline"]))
+}
+
+fn test(tree: &Tree, args: &[String]) -> Result {
+    tools::ensure_test_programs()?;
+    tools::ensure_wasm_target(tree)?;
+    guests::build_commands(tree)?;
+    guests::build_fixtures(tree)?;
+    guests::test_sdk(tree)?;
+    shell::run(
+        tree.cargo()
+            .args(["test", "--workspace"])
+            .args(args)
+            .env("WASMLINE_TEST_COMMANDS", tree.commands())
+            .env("WASMLINE_TEST_FIXTURES", tree.fixtures()),
+    )
+}
+
+fn lint(tree: &Tree) -> Result {
+    tools::ensure_component(tree, "rustfmt", "fmt")?;
+    tools::ensure_component(tree, "clippy", "clippy")?;
+    tools::ensure_wasm_target(tree)?;
+    shell::run(tree.cargo().args(["fmt", "--all", "--check"]))?;
+    shell::run(tree.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    guests::lint(tree)
+}

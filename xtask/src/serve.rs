@@ -1,0 +1,71 @@
+//! `cargo xtask serve`: the freshly built host on the shipped commands.
+
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::shell::{self, Result};
+use crate::tree::Tree;
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:9999";
+
+/// Says how to talk to the host and becomes it, so that signals go straight to it. Returns only on failure.
+pub fn serve(tree: &Tree, args: &[String]) -> Result {
+    let mut host = Command::new(tree.host_binary());
+    host.current_dir(tree.root()).arg("serve");
+    if flag(args, "--config").is_none() {
+        host.args(["--config", "wasmline.toml"]);
+    }
+    host.args(args);
+    let line = shell::shown(&host);
+    let (ip, port) = where_to_connect(args);
+    eprintln!(
+        "+ {line}
+
+Once it is listening, talk to it from another terminal:
+
+    nc {ip} {port}
+
+and type `help`, `lastlog`, `comphash /etc/hostname` or `exit`. Ctrl-C here stops it.
+"
+    );
+    Err(format!("cannot start `{line}`: {}", host.exec()))
+}
+
+fn where_to_connect(args: &[String]) -> (String, String) {
+    let address = flag(args, "--listen").unwrap_or(DEFAULT_ADDRESS);
+    match address.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => (address.ip().to_string(), address.port().to_string()),
+        // The host will say which port it got, or what is wrong with the address.
+        _ => ("HOST".to_owned(), "PORT".to_owned()),
+    }
+}
+
+/// The value of `--name VALUE` or `--name=VALUE`.
+fn flag<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
+    args.iter().enumerate().find_map(|(at, arg)| match arg.strip_prefix(name)? {
+        "" => args.get(at + 1).map(String::as_str),
+        rest => rest.strip_prefix('='),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(args: &[&str]) -> String {
+        let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+        let (ip, port) = where_to_connect(&args);
+        format!("{ip} {port}")
+    }
+
+    #[test]
+    fn the_hint_follows_the_listen_flag() {
+        assert_eq!(hint(&[]), "127.0.0.1 9999");
+        assert_eq!(hint(&["--max-connections", "2"]), "127.0.0.1 9999");
+        assert_eq!(hint(&["--listen", "127.0.0.1:7000"]), "127.0.0.1 7000");
+        assert_eq!(hint(&["--listen=[::1]:7000"]), "::1 7000");
+        assert_eq!(hint(&["--listen", "127.0.0.1:0"]), "HOST PORT");
+        assert_eq!(hint(&["--listen"]), "127.0.0.1 9999");
+    }
+}

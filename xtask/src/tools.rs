@@ -1,0 +1,100 @@
+//! What a chore needs from outside the repository: rustup's parts and the machine's programs.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use crate::shell::{self, Result};
+use crate::tree::{Tree, WASM_TARGET};
+
+/// A program that the tests drive, and the Debian package that has it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+const TEST_PROGRAMS: &[Program] = &[
+    Program { name: "nc", package: "netcat-openbsd" },
+    Program { name: "ncat", package: "ncat" },
+    Program { name: "socat", package: "socat" },
+    Program { name: "telnet", package: "inetutils-telnet" },
+    Program { name: "sha1sum", package: "coreutils" },
+];
+
+/// Adds the guests' target to the toolchain in use, if it is not there.
+pub fn ensure_wasm_target(tree: &Tree) -> Result {
+    // Asked of rustc and not of rustup, so that a toolchain from elsewhere serves as well.
+    let libraries = shell::ask(in_root(tree, "rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
+    if libraries.is_some_and(|dir| Path::new(&dir).is_dir()) {
+        return Ok(());
+    }
+    shell::run(in_root(tree, "rustup").args(["target", "add", WASM_TARGET])).map_err(|error| {
+        format!("{error}\nThe guests need the Rust target {WASM_TARGET}; add it with `rustup target add {WASM_TARGET}`")
+    })
+}
+
+/// Adds a rustup component if its cargo subcommand is not there; a minimal toolchain lacks some.
+pub fn ensure_component(tree: &Tree, component: &str, subcommand: &str) -> Result {
+    if shell::ask(tree.cargo().args([subcommand, "--version"])).is_some() {
+        return Ok(());
+    }
+    shell::run(in_root(tree, "rustup").args(["component", "add", component]))
+}
+
+/// Installs the programs that the tests drive, where this user can; else says which command to run.
+pub fn ensure_test_programs() -> Result {
+    let missing: Vec<&Program> = TEST_PROGRAMS.iter().filter(|program| !is_installed(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|program| program.name).collect();
+    let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    let (names, typed) = (names.join(", "), packages.join(" "));
+    if !on_path("apt-get") {
+        return Err(format!("the tests need these programs, which are not on PATH: {names} (Debian's {typed})"));
+    }
+    if shell::ask(Command::new("id").arg("-u")).as_deref() != Some("0") {
+        return Err(format!(
+            "the tests need these programs, which are not on PATH: {names}\n\
+             Install them with: sudo apt-get update && sudo apt-get install --yes --no-install-recommends {typed}"
+        ));
+    }
+    // The machine's package lists may be missing or too old to install from; they are fetched only then.
+    if install(&packages).is_err() {
+        shell::run(apt_get().arg("update"))?;
+        install(&packages)?;
+    }
+    match missing.iter().find(|program| !is_installed(program)) {
+        Some(program) => Err(format!("installed {}, yet `{}` is not on PATH", program.package, program.name)),
+        None => Ok(()),
+    }
+}
+
+fn install(packages: &[&str]) -> Result {
+    shell::run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "DPkg::Lock::Timeout=120"]);
+    command
+}
+
+fn is_installed(program: &Program) -> bool {
+    match program.name {
+        // `nc` may be another netcat, whose flags differ; Debian calls this one `nc.openbsd` too.
+        "nc" => on_path("nc.openbsd"),
+        name => on_path(name),
+    }
+}
+
+fn on_path(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}
+
+fn in_root(tree: &Tree, program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(tree.root());
+    command
+}

@@ -1,0 +1,81 @@
+//! Where things are in the repository, and where builds leave them.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::Result;
+
+/// The target that guests are built for. Its linker makes components.
+pub const WASM_TARGET: &str = "wasm32-wasip2";
+
+pub struct Tree {
+    root: PathBuf,
+    /// `CARGO_TARGET_DIR`, made absolute because cargo runs in two directories here.
+    target_override: Option<PathBuf>,
+}
+
+impl Tree {
+    pub fn find() -> Result<Tree> {
+        let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = xtask.parent().ok_or("xtask is not inside the repository")?.to_owned();
+        let target_override = match env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) if !dir.is_empty() => {
+                Some(std::path::absolute(dir).map_err(|error| format!("CARGO_TARGET_DIR: {error}"))?)
+            }
+            _ => None,
+        };
+        Ok(Tree { root, target_override })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn guests(&self) -> PathBuf {
+        self.root.join("guest-commands")
+    }
+
+    /// Where the shipped commands lie, ready to be served.
+    pub fn commands(&self) -> PathBuf {
+        self.target().join("commands")
+    }
+
+    /// Where the guests of the test suite lie.
+    pub fn fixtures(&self) -> PathBuf {
+        self.target().join("fixtures")
+    }
+
+    pub fn host_binary(&self) -> PathBuf {
+        self.target().join("release/wasmline")
+    }
+
+    /// Where cargo leaves the guests it has built.
+    pub fn guest_output(&self) -> PathBuf {
+        let target = self.target_override.clone().unwrap_or_else(|| self.guests().join("target"));
+        target.join(WASM_TARGET).join("release")
+    }
+
+    /// Cargo in the host's workspace.
+    pub fn cargo(&self) -> Command {
+        self.cargo_in(&self.root)
+    }
+
+    /// Cargo in the guests' workspace.
+    pub fn guest_cargo(&self) -> Command {
+        self.cargo_in(&self.guests())
+    }
+
+    fn cargo_in(&self, dir: &Path) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(dir);
+        if let Some(target) = &self.target_override {
+            command.env("CARGO_TARGET_DIR", target);
+        }
+        command
+    }
+
+    fn target(&self) -> PathBuf {
+        self.target_override.clone().unwrap_or_else(|| self.root.join("target"))
+    }
+}
