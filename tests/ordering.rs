@@ -24,7 +24,7 @@ fn replies_of_one_connection_never_interleave() {
     let host = builder.start();
     let mut client = host.connect();
     // The first two take longer than the ones behind them.
-    client.send("spawn /usr/bin/seq 20000\nlines 2000\nnonsense\necho last\n");
+    client.send("spawn /usr/bin/seq 20000\nflood 2000\nnonsense\necho last\n");
     for number in 1..=20_000 {
         client.expect(format!("{number}\n"));
     }
@@ -72,7 +72,7 @@ fn exit_loses_nothing_that_came_before_it() {
 fn half_close_loses_nothing() {
     let host = HostBuilder::new().fixture("flood").fixture("spawn").may_run("/bin/sleep", "[\"0.2\"]").start();
     let mut client = host.connect();
-    client.send("spawn /bin/sleep 0.2\nlines 20000\necho last\n");
+    client.send("spawn /bin/sleep 0.2\nflood 20000\necho last\n");
     client.finish_sending();
     let mut expected = "status: exited 0\n".to_owned();
     expected.extend((1..=20_000).map(|number| format!("line {number}\n")));

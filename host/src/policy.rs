@@ -1,99 +1,260 @@
-//! What an invocation may do to the machine: what its tenant allows and its command asks for, both.
+//! What a tenant allows and a command asks for: pure rules, without any I/O.
 //!
-//! This is pure: it looks at the spelling of what a guest wants and answers with a plan or with a denial. Whoever
-//! acts on the plan does the I/O, and does what the plan demands of it.
+//! An action takes two keys: a rule of the tenant and a rule of the command's sidecar must both allow it. Paths are
+//! matched here by their spelling alone; whoever opens them has the kernel hold them to the roots that are named here.
 
 mod fit;
 mod grants;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 pub use self::fit::{Beneath, PathArgument};
-use self::fit::{Misfit, PathFault};
-pub use self::grants::{DigestGrant, Grants, ProcessGrant, Slot};
+pub use self::grants::Grants;
+#[cfg(test)]
+pub use self::grants::Slot;
 
-/// Longest part of a guest's own text that is repeated in a message, in characters.
-const MAX_QUOTE: usize = 200;
+use self::fit::Misfit;
 
-/// What a command asks for, the second of the two keys.
+/// What a command asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Asked {
-    /// Whatever the tenant allows, for a command whose sidecar does not say.
+    /// Whatever the tenant allows: its sidecar does not say, or there is none.
     #[default]
     Everything,
-    /// No more than this.
+    /// These at most.
     Only(Grants),
 }
 
-/// The grants of an invocation: an action needs a grant of the tenant and a grant of the command.
+/// What a command of a tenant may do: the tenant's grants ∩ what the command asks for.
 #[derive(Debug, Clone)]
 pub struct Effective {
-    tenant_name: Arc<str>,
     tenant: Arc<Grants>,
-    asked: Arc<Asked>,
+    asked: Asked,
 }
 
-/// A program that may be spawned, and what has to be made sure of before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A program that may be spawned, once its paths have been found where they must lie.
+#[derive(Debug, PartialEq, Eq)]
 pub struct SpawnPlan {
-    /// The program's absolute path, as granted.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<String>,
-    /// The arguments that are paths, in order, with where each has to be found.
+    /// The arguments that name files; one stands here twice when both keys say where it must lie.
     pub paths: Vec<PathArgument>,
 }
 
-/// Why an action is not allowed, in two messages that differ in what they give away.
+/// Why something is not allowed, in two messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// For the guest and whoever it tells: what did not fit. It names nothing that the guest did not name itself,
-    /// but for the range of a number.
+    /// What the guest is told. Names nothing that the guest did not name, but for the range of a number.
     pub guest: String,
-    /// For the operator: whose grants do not allow it, and the lines that would.
+    /// What the operator is told: whose grants lack it, and the line that would allow it.
     pub operator: String,
 }
 
-/// Why a file may not be hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DigestRefusal {
-    /// The path is not absolute or has a NUL byte in it, so no grant could allow it.
-    BadPath,
-    /// No grant allows it.
-    Denied(Denial),
+/// Whose grants an action is held against.
+#[derive(Debug, Clone, Copy)]
+enum Key {
+    Tenant,
+    Sidecar,
 }
 
 impl Effective {
-    /// The grants of an invocation on behalf of the tenant `tenant_name`.
-    pub fn new(tenant_name: Arc<str>, tenant: Arc<Grants>, asked: Arc<Asked>) -> Self {
-        Self {
-            tenant_name,
-            tenant,
-            asked,
+    /// The grants of a tenant for a command that asks for `asked`.
+    pub fn new(tenant: Arc<Grants>, asked: Asked) -> Effective {
+        Effective { tenant, asked }
+    }
+
+    /// Whether the program may be spawned with these arguments, given without the program's own name.
+    ///
+    /// # Errors
+    /// When one of the two keys does not allow it.
+    pub fn spawn(&self, program: &str, args: &[String]) -> Result<SpawnPlan, Denial> {
+        let mut paths = Vec::new();
+        for (key, grants) in self.keys() {
+            let fitting = fit::spawn(&grants.process, program, args);
+            paths.extend(fitting.map_err(|misfit| key.denies_spawn(&misfit, program, args))?);
+        }
+        Ok(SpawnPlan { paths })
+    }
+
+    /// Whether the file may be hashed, and where it lies.
+    ///
+    /// # Errors
+    /// When one of the two keys does not allow it.
+    pub fn digest(&self, path: &str) -> Result<Beneath, Denial> {
+        let mut deepest: Option<Beneath> = None;
+        for (key, grants) in self.keys() {
+            let place = fit::beneath(path, &grants.digest.read)
+                .map_err(|fault| key.denies_digest(fault, path))?;
+            // What lies beneath the deeper of two roots that have the same path lies beneath the other too.
+            if deepest
+                .as_ref()
+                .is_none_or(|known| place.root.starts_with(&known.root))
+            {
+                deepest = Some(place);
+            }
+        }
+        // There is always the tenant's key, so there is a place.
+        deepest.ok_or_else(|| Key::Tenant.denies_digest(fit::PathFault::Outside, path))
+    }
+
+    /// The grants that must all allow an action.
+    fn keys(&self) -> impl Iterator<Item = (Key, &Grants)> {
+        let asked = match &self.asked {
+            Asked::Everything => None,
+            Asked::Only(grants) => Some((Key::Sidecar, grants)),
+        };
+        std::iter::once((Key::Tenant, &*self.tenant)).chain(asked)
+    }
+}
+
+impl Key {
+    fn denies_spawn(self, misfit: &Misfit, program: &str, args: &[String]) -> Denial {
+        let why = match misfit {
+            Misfit::Program => format!("{program} is not {}", self.participle()),
+            Misfit::TooMany(slots) => {
+                format!("{program} takes no more than {slots} arguments here")
+            }
+            Misfit::TooFew(given) => format!("{program} takes more than {given} arguments here"),
+            Misfit::Argument(index, why) => format!("argument {} of {program} {why}", index + 1),
+        };
+        let line = format!("[[grants.process]] program = {program:?}, args = {args:?}");
+        self.denial(why, &line)
+    }
+
+    fn denies_digest(self, fault: fit::PathFault, path: &str) -> Denial {
+        let directory = Path::new(path).parent().unwrap_or(Path::new("/"));
+        self.denial(
+            format!("{path} {fault}"),
+            &format!("[grants.digest] read = [{directory:?}]"),
+        )
+    }
+
+    fn denial(self, guest: String, line: &str) -> Denial {
+        let operator = format!("{guest}; {} would need: {line}", self.owner());
+        Denial { guest, operator }
+    }
+
+    fn participle(self) -> &'static str {
+        match self {
+            Key::Tenant => "granted",
+            Key::Sidecar => "asked for by this command",
         }
     }
 
-    /// Whether a program may be spawned with these arguments, given without the program's own name.
-    pub fn spawn(&self, program: &str, args: &[String]) -> Result<SpawnPlan, Denial> {
-        if args.iter().any(|arg| arg.contains('\0')) {
-            return Err(self.denial(Key::Tenant, "an argument has a NUL byte in it", None));
+    fn owner(self) -> &'static str {
+        match self {
+            Key::Tenant => "the tenant",
+            Key::Sidecar => "the command's sidecar",
         }
-        let fit = |key: Key, grants: &Grants| {
-            fit::spawn(&grants.process, program, args).map_err(|misfit| {
-                let line = process_grant(key.table(&self.tenant_name), program, args);
-                self.denial(key, &explain(&misfit, program, args), Some(line))
-            })
-        };
-        let mut paths = fit(Key::Tenant, &self.tenant)?;
-        if let Asked::Only(asked) = &*self.asked {
-            let also = fit(Key::Command, asked)?;
-            add_missing(&mut paths, also);
-        }
-        Ok(SpawnPlan {
-            program: PathBuf::from(program),
-            args: args.to_vec(),
-            paths,
-        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(text: &str) -> Grants {
+        toml::from_str(text).unwrap()
+    }
+
+    fn effective(tenant: &str, asked: Option<&str>) -> Effective {
+        Effective::new(
+            Arc::new(grants(tenant)),
+            asked.map_or(Asked::Everything, |asked| Asked::Only(grants(asked))),
+        )
+    }
+
+    fn spawn(effective: &Effective, program: &str, args: &[&str]) -> Result<SpawnPlan, Denial> {
+        effective.spawn(
+            program,
+            &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(),
+        )
+    }
+
+    const TAIL: &str = "process = [{ program = '/usr/bin/tail', args = ['-n', { int = [1, 100] }, \
+                        { path-under = ['/var/log'] }] }]";
+
+    #[test]
+    fn both_keys_are_needed() {
+        let all = "process = [{ program = '/usr/bin/tail', args = ['-n', { any = true }, { any = true }] }]";
+        let good = ["-n", "5", "/var/log/x"];
+        assert!(spawn(&effective(TAIL, None), "/usr/bin/tail", &good).is_ok());
+        assert!(spawn(&effective(TAIL, Some(all)), "/usr/bin/tail", &good).is_ok());
+        let denial = spawn(&effective(TAIL, Some("")), "/usr/bin/tail", &good).unwrap_err();
+        assert_eq!(
+            denial.guest,
+            "/usr/bin/tail is not asked for by this command"
+        );
+        let denial = spawn(&effective("", Some(all)), "/usr/bin/tail", &good).unwrap_err();
+        assert_eq!(denial.guest, "/usr/bin/tail is not granted");
+        assert!(
+            spawn(
+                &effective(TAIL, Some(all)),
+                "/usr/bin/tail",
+                &["-n", "5", "/etc/passwd"]
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn roots_of_both_keys_hold() {
+        let narrow = "process = [{ program = '/usr/bin/tail', args = ['-n', '5', { path-under = ['/var/log/app'] }] }]";
+        let plan = spawn(
+            &effective(TAIL, Some(narrow)),
+            "/usr/bin/tail",
+            &["-n", "5", "/var/log/app/x"],
+        )
+        .unwrap();
+        let roots: Vec<_> = plan
+            .paths
+            .iter()
+            .map(|path| path.place.root.as_path())
+            .collect();
+        assert_eq!(roots, [Path::new("/var/log"), Path::new("/var/log/app")]);
+    }
+
+    #[test]
+    fn a_denial_says_what_did_not_fit_and_what_would() {
+        let denial = spawn(
+            &effective(TAIL, None),
+            "/usr/bin/tail",
+            &["-n", "500", "/var/log/x"],
+        )
+        .unwrap_err();
+        assert_eq!(
+            denial.guest,
+            "argument 2 of /usr/bin/tail is not a whole number from 1 to 100"
+        );
+        let line = r#"the tenant would need: [[grants.process]] program = "/usr/bin/tail", args = ["-n", "500", "/var/log/x"]"#;
+        assert!(denial.operator.ends_with(line), "{}", denial.operator);
+    }
+
+    #[test]
+    fn digests_take_two_keys_too() {
+        let both = effective(
+            "digest.read = ['/etc', '/srv']",
+            Some("digest.read = ['/etc/ssl', '/srv/..x']"),
+        );
+        assert_eq!(
+            both.digest("/etc/ssl/certs/x").unwrap().root,
+            Path::new("/etc/ssl")
+        );
+        assert!(
+            both.digest("/etc/hosts")
+                .unwrap_err()
+                .operator
+                .contains("the command's sidecar would need")
+        );
+        assert!(
+            both.digest("/usr/x")
+                .unwrap_err()
+                .operator
+                .contains(r#"the tenant would need: [grants.digest] read = ["/usr"]"#)
+        );
+        let wider = effective("digest.read = ['/etc/ssl']", Some("digest.read = ['/']"));
+        assert_eq!(
+            wider.digest("/etc/ssl/x").unwrap().root,
+            Path::new("/etc/ssl")
+        );
     }
 }

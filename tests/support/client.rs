@@ -66,7 +66,7 @@ impl Client {
         let mut stream = self.stream.try_clone().expect("a second handle");
         thread::spawn(move || {
             while stream.write_all(bytes).is_ok() {
-                thread::sleep(pause);
+                super::wait::pause(pause);
             }
         });
     }

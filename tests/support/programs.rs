@@ -88,7 +88,7 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
             return Some(status);
         }
-        thread::sleep(Duration::from_millis(5));
+        super::wait::pause(Duration::from_millis(5));
     }
     child.kill().expect("the child can be killed");
     child.wait().expect("the child can be waited for");

@@ -24,6 +24,12 @@ pub fn eventually_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T
             return value;
         }
         assert!(Instant::now() < deadline, "gave up after {PATIENCE:?} waiting for this: {what}");
-        thread::sleep(POLL);
+        pause(POLL);
     }
+}
+
+/// Lets time pass between two looks at a condition, or between two pieces of slow input. Never a way to synchronise.
+pub fn pause(time: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "a thread of a test has nothing else to do")]
+    thread::sleep(time);
 }

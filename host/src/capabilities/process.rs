@@ -18,7 +18,7 @@ use wasmtime::component::Resource;
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
-use crate::policy::PathSlot;
+use crate::policy::PathArgument;
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
@@ -211,20 +211,18 @@ fn kill_group(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-/// Checks that the paths among the arguments really lie beneath the roots that the grants name for them.
-fn confine(paths: &[PathSlot]) -> Result<(), Error> {
-    for slot in paths {
-        for place in &slot.places {
-            match open_beneath(&place.root, &place.relative, OFlags::PATH) {
-                Ok(_) => {}
-                Err(OpenError::Outside) => {
-                    return Err(Error::Denied(format!("argument {} leads out of what is granted", slot.index + 1)));
-                }
-                Err(OpenError::NotFound) => return Err(Error::NotFound(slot.value.clone())),
-                Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned())),
-                Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned())),
-                Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string())),
+/// Finds whether the paths among the arguments really lie where the grants say.
+fn confine(paths: &[PathArgument], args: &[String]) -> Result<(), Error> {
+    for PathArgument { index, place } in paths {
+        match open_beneath(&place.root, &place.relative, OFlags::PATH) {
+            Ok(_) => {}
+            Err(OpenError::Outside) => {
+                return Err(Error::Denied(format!("argument {} leads out of what is granted", index + 1)));
             }
+            Err(OpenError::NotFound) => return Err(Error::NotFound(args[*index].clone())),
+            Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned())),
+            Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned())),
+            Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string())),
         }
     }
     Ok(())
@@ -244,7 +242,7 @@ impl Host for ObjectView<'_> {
         };
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
-            confine(&plan.paths)?;
+            confine(&plan.paths, &args)?;
             Child::spawn(&program, &args, place).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Error::NotFound(program.clone()),
                 kind => Error::Io(kind.to_string()),
