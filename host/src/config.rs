@@ -91,12 +91,7 @@ pub struct Tenant {
 
 /// What concerns all tenants together, `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Server {
     /// Connections at once, all listeners together.
     #[serde(deserialize_with = "units::count")]
@@ -144,12 +139,7 @@ impl Default for Server {
 
 /// How much a tenant's commands may use, `[tenants.NAME.limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Limits {
     /// Bytes in all linear memories and tables of one invocation, added up.
     #[serde(deserialize_with = "units::bytes")]
@@ -201,17 +191,12 @@ impl Config {
     ///
     /// With no file at all there is one tenant with nothing granted.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let directory = env::current_dir().map_err(|error| {
-            ConfigError::Unfit(format!("the current directory is not to be had: {error}"))
-        })?;
+        let directory = env::current_dir()
+            .map_err(|error| ConfigError::Unfit(format!("the current directory is not to be had: {error}")))?;
         Self::load_in(&directory, path, overrides)
     }
 
-    fn load_in(
-        directory: &Path,
-        path: Option<&Path>,
-        overrides: &Overrides,
-    ) -> Result<Self, ConfigError> {
+    fn load_in(directory: &Path, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let name = path.unwrap_or(Path::new(DEFAULT_FILE));
         let file = directory.join(name);
         let overrides = overrides.beneath(directory);
@@ -241,8 +226,7 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
         if raw.tenants.is_empty() {
-            raw.tenants
-                .insert(Name(DEFAULT_TENANT.to_owned()), default_tenant());
+            raw.tenants.insert(Name(DEFAULT_TENANT.to_owned()), default_tenant());
         }
         if let Some(commands) = &overrides.commands {
             let tenant = main_tenant(&mut raw.tenants, "--commands")?.1;
@@ -261,12 +245,7 @@ impl Config {
         for (Name(name), raw) in raw.tenants {
             tenants.insert(name.clone(), tenant(document, name, raw, directory)?);
         }
-        Ok(Self {
-            source: None,
-            server,
-            listeners,
-            tenants,
-        })
+        Ok(Self { source: None, server, listeners, tenants })
     }
 }
 
@@ -284,10 +263,7 @@ impl Overrides {
 type RawTenants = BTreeMap<Name, Spanned<RawTenant>>;
 
 fn default_tenant() -> Spanned<RawTenant> {
-    let tenant = RawTenant {
-        commands: vec![DEFAULT_COMMANDS.into()],
-        ..RawTenant::default()
-    };
+    let tenant = RawTenant { commands: vec![DEFAULT_COMMANDS.into()], ..RawTenant::default() };
     Spanned::new(0..0, tenant)
 }
 
@@ -298,9 +274,7 @@ fn main_tenant<'a>(
 ) -> Result<(&'a str, &'a mut Spanned<RawTenant>), ConfigError> {
     let only = tenants.len() == 1;
     let names = nearest::list(tenants.keys().map(|Name(name)| name.as_str()));
-    let mut meant = tenants
-        .iter_mut()
-        .filter(|(Name(name), _)| only || name == DEFAULT_TENANT);
+    let mut meant = tenants.iter_mut().filter(|(Name(name), _)| only || name == DEFAULT_TENANT);
     meant.next().map(|(Name(name), tenant)| (name.as_str(), tenant)).ok_or_else(|| {
         ConfigError::Unfit(format!(
             "{asked_by} is about the only tenant, or the one called `{DEFAULT_TENANT}`; the tenants here are {names}"
@@ -316,19 +290,11 @@ fn server(server: Server, directory: &Path, overrides: &Overrides) -> Result<Ser
         )));
     }
     let cache = overrides.cache.as_ref().unwrap_or(&server.cache);
-    Ok(Server {
-        max_connections,
-        cache: absolute(directory, cache),
-        ..server
-    })
+    Ok(Server { max_connections, cache: absolute(directory, cache), ..server })
 }
 
 /// The listeners of the file, each on an address of its own and for a tenant that there is.
-fn listeners(
-    document: &Document,
-    raw: Vec<RawListener>,
-    tenants: &RawTenants,
-) -> Result<Vec<Listener>, ConfigError> {
+fn listeners(document: &Document, raw: Vec<RawListener>, tenants: &RawTenants) -> Result<Vec<Listener>, ConfigError> {
     let mut lines = HashMap::new();
     let mut listeners = Vec::new();
     for RawListener { address, tenant } in raw {
@@ -354,10 +320,7 @@ fn listeners(
                 format!("listener.address: {wanted} is taken by the listener on line {other}"),
             ));
         }
-        listeners.push(Listener {
-            address: wanted,
-            tenant: tenant.into_inner(),
-        });
+        listeners.push(Listener { address: wanted, tenant: tenant.into_inner() });
     }
     Ok(listeners)
 }
@@ -367,24 +330,14 @@ fn flag_listeners(addresses: &[SocketAddr], tenant: &str) -> Result<Vec<Listener
     let mut listeners: Vec<Listener> = Vec::new();
     for &address in addresses {
         if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-            return Err(ConfigError::Unfit(format!(
-                "--listen names {address} twice"
-            )));
+            return Err(ConfigError::Unfit(format!("--listen names {address} twice")));
         }
-        listeners.push(Listener {
-            address,
-            tenant: tenant.to_owned(),
-        });
+        listeners.push(Listener { address, tenant: tenant.to_owned() });
     }
     Ok(listeners)
 }
 
-fn tenant(
-    document: &Document,
-    name: String,
-    raw: Spanned<RawTenant>,
-    directory: &Path,
-) -> Result<Tenant, ConfigError> {
+fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory: &Path) -> Result<Tenant, ConfigError> {
     let place = raw.span();
     let raw = raw.into_inner();
     if raw.commands.is_empty() {
@@ -395,19 +348,11 @@ fn tenant(
     }
     Ok(Tenant {
         name,
-        commands: raw
-            .commands
-            .iter()
-            .map(|path| absolute(directory, path))
-            .collect(),
+        commands: raw.commands.iter().map(|path| absolute(directory, path)).collect(),
         raw_output: raw.raw_output,
         grants: raw.grants,
         limits: raw.limits,
-        settings: raw
-            .settings
-            .into_iter()
-            .map(|(Name(command), Settings(settings))| (command, settings))
-            .collect(),
+        settings: raw.settings.into_iter().map(|(Name(command), Settings(settings))| (command, settings)).collect(),
     })
 }
 
@@ -419,8 +364,7 @@ fn absolute(directory: &Path, path: &Path) -> PathBuf {
 /// Where compiled commands are kept when the operator does not say: the user's cache directory, or the machine's for
 /// a service that has no home.
 fn default_cache(cache_home: Option<OsString>, home: Option<OsString>) -> PathBuf {
-    let absolute =
-        |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |path: Option<OsString>| path.map(PathBuf::from).filter(|path| path.is_absolute());
     absolute(cache_home)
         .or_else(|| absolute(home).map(|home| home.join(".cache")))
         .unwrap_or_else(|| PathBuf::from("/var/cache"))

@@ -139,13 +139,8 @@ fn push_escape(byte: u8, out: &mut Vec<u8>) {
 fn plain_prefix(text: &[u8]) -> usize {
     let (blocks, _) = text.as_chunks::<BLOCK>();
     // Every byte of a block is looked at, without an early end: that is what makes it fast.
-    let is_plain_block =
-        |block: &[u8; BLOCK]| block.iter().fold(true, |all, &byte| all & is_plain(byte));
-    let checked = BLOCK
-        * blocks
-            .iter()
-            .take_while(|block| is_plain_block(block))
-            .count();
+    let is_plain_block = |block: &[u8; BLOCK]| block.iter().fold(true, |all, &byte| all & is_plain(byte));
+    let checked = BLOCK * blocks.iter().take_while(|block| is_plain_block(block)).count();
     let after = text[checked..].iter().take_while(|&&byte| is_plain(byte));
     checked + after.count()
 }
@@ -173,10 +168,7 @@ mod tests {
     #[track_caller]
     fn check(input: &[u8], expected: &[u8]) {
         let found = escape_pieces([input]);
-        assert_eq!(
-            found.escape_ascii().to_string(),
-            expected.escape_ascii().to_string()
-        );
+        assert_eq!(found.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
     #[test]
@@ -218,10 +210,7 @@ mod tests {
         check(b"\xe2\x82\x1b", b"\xe2\\x82\\x1b");
         check(b"\xed\xa0\x80", b"\xed\xa0\\x80");
         check(b"\xe2\xc2\x9b", b"\xe2\\x9b");
-        check(
-            b"\xf0\x9f\xa6\xf0\x9f\xa6\x80",
-            b"\xf0\\x9f\xa6\xf0\x9f\xa6\x80",
-        );
+        check(b"\xf0\x9f\xa6\xf0\x9f\xa6\x80", b"\xf0\\x9f\xa6\xf0\x9f\xa6\x80");
     }
 
     #[test]
@@ -229,23 +218,15 @@ mod tests {
         const ALPHABET: &[u8] = b"a\n\x1b\x7f\xc2\x9b\xc3\xa9\xe2\x82\xac\xf0\x9f\xa6\x80\xff\x85";
         let mut state = 1_u64;
         let mut number = |below: usize| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             usize::try_from(state >> 33).unwrap() % below
         };
         for _ in 0..5000 {
             let length = number(80);
-            let input: Vec<u8> = (0..length)
-                .map(|_| ALPHABET[number(ALPHABET.len())])
-                .collect();
+            let input: Vec<u8> = (0..length).map(|_| ALPHABET[number(ALPHABET.len())]).collect();
             let whole = escape_pieces([input.as_slice()]);
             assert_eq!(escape_pieces(input.chunks(1)), whole, "{input:?}");
-            assert_eq!(
-                escape_pieces(input.chunks(1 + number(9))),
-                whole,
-                "{input:?}"
-            );
+            assert_eq!(escape_pieces(input.chunks(1 + number(9))), whole, "{input:?}");
             assert_eq!(whole, expected(&input), "{input:?}");
         }
     }
@@ -288,10 +269,7 @@ mod tests {
     #[test]
     fn a_line_of_the_hosts_own_stays_one_line() {
         assert_eq!(escape_line("no such file"), "no such file");
-        assert_eq!(
-            escape_line("bad\x1b[2J\tthing\nerror: forged"),
-            "bad\\x1b[2J\\x09thing"
-        );
+        assert_eq!(escape_line("bad\x1b[2J\tthing\nerror: forged"), "bad\\x1b[2J\\x09thing");
         assert_eq!(escape_line("dos\r\nline"), "dos");
         assert_eq!(escape_line("é\u{85}\u{7f}"), "é\\x85\\x7f");
         assert_eq!(escape_line(""), "");

@@ -37,13 +37,7 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// An empty buffer for lines of at most `max_line` bytes, not counting LF and one CR before it.
     pub fn new(max_line: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            scanned: 0,
-            max_line,
-            too_long: false,
-        }
+        Self { bytes: Vec::new(), start: 0, scanned: 0, max_line, too_long: false }
     }
 
     /// Appends bytes as they were received. Ignored once a line has been too long.
@@ -238,19 +232,14 @@ mod tests {
     fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
         let mut state = seed;
         move |below| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             usize::try_from(state >> 33).unwrap() % below
         }
     }
 
     #[test]
     fn one_cr_before_lf_is_dropped() {
-        assert_eq!(
-            whole(b"a\nb\r\nc\r\r\n\r\n\nd\re\n", 9),
-            ["a", "b", "c\r", "", "", "d\re"].map(text)
-        );
+        assert_eq!(whole(b"a\nb\r\nc\r\r\n\r\n\nd\re\n", 9), ["a", "b", "c\r", "", "", "d\re"].map(text));
     }
 
     #[test]
@@ -272,10 +261,7 @@ mod tests {
 
     #[test]
     fn bad_encoding_costs_one_line() {
-        assert_eq!(
-            whole(b"a\n\xff\xfe\nb\n", 9),
-            [text("a"), Line::BadEncoding, text("b")]
-        );
+        assert_eq!(whole(b"a\n\xff\xfe\nb\n", 9), [text("a"), Line::BadEncoding, text("b")]);
     }
 
     #[test]
@@ -289,21 +275,14 @@ mod tests {
     #[test]
     fn too_long_comes_as_soon_as_it_is_certain() {
         assert_eq!(whole(b"1234", 4), []);
-        assert_eq!(
-            whole(b"1234\r", 4),
-            [],
-            "the CR may be the one before an LF"
-        );
+        assert_eq!(whole(b"1234\r", 4), [], "the CR may be the one before an LF");
         assert_eq!(whole(b"1234\r\r", 4), [Line::TooLong]);
         assert_eq!(whole(b"12345", 4), [Line::TooLong]);
     }
 
     #[test]
     fn lines_before_one_that_is_too_long_are_given_out() {
-        assert_eq!(
-            whole(b"a\nb\n12345", 4),
-            [text("a"), text("b"), Line::TooLong]
-        );
+        assert_eq!(whole(b"a\nb\n12345", 4), [text("a"), text("b"), Line::TooLong]);
     }
 
     #[test]
@@ -340,10 +319,7 @@ mod tests {
         for taken in 1..10_000 {
             assert_eq!(buffer.next_line(), Some(text("echo hello")));
             assert_eq!(buffer.pending(), (10_000 - taken) * 11);
-            assert_eq!(
-                (buffer.bytes.as_ptr(), buffer.bytes.len()),
-                (place, 110_000)
-            );
+            assert_eq!((buffer.bytes.as_ptr(), buffer.bytes.len()), (place, 110_000));
         }
         assert_eq!(buffer.next_line(), Some(text("echo hello")));
         assert_eq!(buffer.next_line(), None);
@@ -368,11 +344,7 @@ mod tests {
             assert_eq!(buffer.next_line(), Some(text("echo hello")));
         }
         assert_eq!(buffer.pending(), 1100);
-        assert!(
-            buffer.bytes.capacity() <= 8 * 1100,
-            "{}",
-            buffer.bytes.capacity()
-        );
+        assert!(buffer.bytes.capacity() <= 8 * 1100, "{}", buffer.bytes.capacity());
     }
 
     #[test]
@@ -381,17 +353,11 @@ mod tests {
         let mut number = numbers(1);
         for round in 0..5000 {
             let length = number(60);
-            let input: Vec<u8> = (0..length)
-                .map(|_| ALPHABET[number(ALPHABET.len())])
-                .collect();
+            let input: Vec<u8> = (0..length).map(|_| ALPHABET[number(ALPHABET.len())]).collect();
             let max_line = number(12);
             let longest_piece = 1 + number(20);
             let found = lines(&input, max_line, || 1 + number(longest_piece));
-            assert_eq!(
-                found,
-                expected(&input, max_line),
-                "round {round}: {input:?}, {max_line}"
-            );
+            assert_eq!(found, expected(&input, max_line), "round {round}: {input:?}, {max_line}");
         }
     }
 
@@ -402,29 +368,16 @@ mod tests {
             ("  \t ", &[]),
             ("echo  a\tb ", &["echo", "a", "b"]),
             ("echo 'a  b' \"c d\"", &["echo", "a  b", "c d"]),
-            (
-                r#"echo "a\"b" 'c\d' e\ f"#,
-                &["echo", "a\"b", r"c\d", "e f"],
-            ),
+            (r#"echo "a\"b" 'c\d' e\ f"#, &["echo", "a\"b", r"c\d", "e f"]),
             (r#"echo "a\b" "\$x""#, &["echo", r"a\b", "$x"]),
             ("echo '' \"\"", &["echo", "", ""]),
             ("echo a'b'\"c\"", &["echo", "abc"]),
-            (
-                "echo $HOME ~ * `id` $(id)",
-                &["echo", "$HOME", "~", "*", "`id`", "$(id)"],
-            ),
-            (
-                "echo a;b | c > d &",
-                &["echo", "a;b", "|", "c", ">", "d", "&"],
-            ),
+            ("echo $HOME ~ * `id` $(id)", &["echo", "$HOME", "~", "*", "`id`", "$(id)"]),
+            ("echo a;b | c > d &", &["echo", "a;b", "|", "c", ">", "d", "&"]),
             ("écho \"ü ö\" 日本", &["écho", "ü ö", "日本"]),
             ("a\rb\0c", &["a\rb\0c"]),
         ] {
-            assert_eq!(
-                split_words(line).as_deref(),
-                Ok(words.map_owned().as_slice()),
-                "{line}"
-            );
+            assert_eq!(split_words(line).as_deref(), Ok(words.map_owned().as_slice()), "{line}");
         }
     }
 
@@ -438,38 +391,19 @@ mod tests {
             (r##"echo "\#""##, &["echo", r"\#"]),
             ("echo 'ÿ' #ÿ", &["echo", "ÿ", "#ÿ"]),
         ] {
-            assert_eq!(
-                split_words(line).as_deref(),
-                Ok(words.map_owned().as_slice()),
-                "{line}"
-            );
+            assert_eq!(split_words(line).as_deref(), Ok(words.map_owned().as_slice()), "{line}");
         }
     }
 
     #[test]
     fn unbalanced_lines_are_refused() {
-        for line in [
-            "echo 'a",
-            "echo \"a",
-            "'",
-            "echo 'a\\",
-            "echo \"a\\",
-            "echo \"a\\\"",
-            "#'",
-        ] {
+        for line in ["echo 'a", "echo \"a", "'", "echo 'a\\", "echo \"a\\", "echo \"a\\\"", "#'"] {
             assert_eq!(split_words(line), Err(WordsError::UnclosedQuote), "{line}");
         }
         for line in ["\\", "echo a\\", "echo 'a' \\", "#\\"] {
-            assert_eq!(
-                split_words(line),
-                Err(WordsError::TrailingBackslash),
-                "{line}"
-            );
+            assert_eq!(split_words(line), Err(WordsError::TrailingBackslash), "{line}");
         }
-        assert_eq!(
-            WordsError::UnclosedQuote.to_string(),
-            "a quote is not closed"
-        );
+        assert_eq!(WordsError::UnclosedQuote.to_string(), "a quote is not closed");
     }
 
     trait MapOwned {

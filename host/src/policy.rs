@@ -16,6 +16,11 @@ pub use self::grants::Slot;
 
 use self::fit::Misfit;
 
+/// The longest text of a guest's own that a message repeats whole, in characters.
+const MAX_QUOTE: usize = 200;
+/// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
+const MAX_PROPOSAL: usize = 2000;
+
 /// What a command asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Asked {
@@ -77,23 +82,21 @@ impl Effective {
 
     /// Whether the file may be hashed, and where it lies.
     ///
+    /// That is a place which the tenant allows, however narrow the sidecar's roots are: the way to a root may lead over
+    /// symbolic links, which is for the operator to choose and not for a command's author. The sidecar's key is settled
+    /// by spelling, for below the tenant's root no link is followed.
+    ///
     /// # Errors
     /// When one of the two keys does not allow it.
     pub fn digest(&self, path: &str) -> Result<Beneath, Denial> {
-        let mut deepest: Option<Beneath> = None;
-        for (key, grants) in self.keys() {
-            let place = fit::beneath(path, &grants.digest.read)
-                .map_err(|fault| key.denies_digest(fault, path))?;
-            // What lies beneath the deeper of two roots that have the same path lies beneath the other too.
-            if deepest
-                .as_ref()
-                .is_none_or(|known| place.root.starts_with(&known.root))
-            {
-                deepest = Some(place);
-            }
+        let find = |key: Key, grants: &Grants| {
+            fit::beneath(path, &grants.digest.read).map_err(|fault| key.denies_digest(fault, path))
+        };
+        let place = find(Key::Tenant, &self.tenant)?;
+        if let Asked::Only(asked) = &self.asked {
+            find(Key::Sidecar, asked)?;
         }
-        // There is always the tenant's key, so there is a place.
-        deepest.ok_or_else(|| Key::Tenant.denies_digest(fit::PathFault::Outside, path))
+        Ok(place)
     }
 
     /// The grants that must all allow an action.
@@ -108,28 +111,31 @@ impl Effective {
 
 impl Key {
     fn denies_spawn(self, misfit: &Misfit, program: &str, args: &[String]) -> Denial {
+        let shown = quoted(program);
         let why = match misfit {
-            Misfit::Program => format!("{program} is not {}", self.participle()),
-            Misfit::TooMany(slots) => {
-                format!("{program} takes no more than {slots} arguments here")
-            }
-            Misfit::TooFew(given) => format!("{program} takes more than {given} arguments here"),
-            Misfit::Argument(index, why) => format!("argument {} of {program} {why}", index + 1),
+            Misfit::Program => format!("{shown} is not {}", self.participle()),
+            Misfit::TooMany(slots) => format!("{shown} takes no more than {slots} arguments here"),
+            Misfit::TooFew(given) => format!("{shown} takes more than {given} arguments here"),
+            Misfit::Argument(index, why) => format!("argument {} of {shown} {why}", index + 1),
         };
-        let line = format!("[[grants.process]] program = {program:?}, args = {args:?}");
+        let words: Vec<String> = args.iter().map(|arg| toml_string(arg)).collect();
+        let line = format!("[[grants.process]] program = {}, args = [{}]", toml_string(program), words.join(", "));
         self.denial(why, &line)
     }
 
     fn denies_digest(self, fault: fit::PathFault, path: &str) -> Denial {
-        let directory = Path::new(path).parent().unwrap_or(Path::new("/"));
+        let directory = Path::new(path).parent().and_then(Path::to_str).unwrap_or("/");
         self.denial(
-            format!("{path} {fault}"),
-            &format!("[grants.digest] read = [{directory:?}]"),
+            format!("{} {fault}", quoted(path)),
+            &format!("[grants.digest] read = [{}]", toml_string(directory)),
         )
     }
 
     fn denial(self, guest: String, line: &str) -> Denial {
-        let operator = format!("{guest}; {} would need: {line}", self.owner());
+        let operator = match line.len() {
+            0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
+            _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
+        };
         Denial { guest, operator }
     }
 
@@ -148,6 +154,28 @@ impl Key {
     }
 }
 
+/// A guest's text as it stands in a message: bounded, and on one line.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTE) {
+        Some((cut, _)) => format!("{}…", toml_string(&text[..cut])),
+        None => toml_string(text),
+    }
+}
+
+/// Text as TOML writes it on one line, so that it can be copied from a message into a file.
+fn toml_string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,17 +185,11 @@ mod tests {
     }
 
     fn effective(tenant: &str, asked: Option<&str>) -> Effective {
-        Effective::new(
-            Arc::new(grants(tenant)),
-            asked.map_or(Asked::Everything, |asked| Asked::Only(grants(asked))),
-        )
+        Effective::new(Arc::new(grants(tenant)), asked.map_or(Asked::Everything, |asked| Asked::Only(grants(asked))))
     }
 
     fn spawn(effective: &Effective, program: &str, args: &[&str]) -> Result<SpawnPlan, Denial> {
-        effective.spawn(
-            program,
-            &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>(),
-        )
+        effective.spawn(program, &args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>())
     }
 
     const TAIL: &str = "process = [{ program = '/usr/bin/tail', args = ['-n', { int = [1, 100] }, \
@@ -180,71 +202,33 @@ mod tests {
         assert!(spawn(&effective(TAIL, None), "/usr/bin/tail", &good).is_ok());
         assert!(spawn(&effective(TAIL, Some(all)), "/usr/bin/tail", &good).is_ok());
         let denial = spawn(&effective(TAIL, Some("")), "/usr/bin/tail", &good).unwrap_err();
-        assert_eq!(
-            denial.guest,
-            "/usr/bin/tail is not asked for by this command"
-        );
+        assert_eq!(denial.guest, "\"/usr/bin/tail\" is not asked for by this command");
         let denial = spawn(&effective("", Some(all)), "/usr/bin/tail", &good).unwrap_err();
-        assert_eq!(denial.guest, "/usr/bin/tail is not granted");
-        assert!(
-            spawn(
-                &effective(TAIL, Some(all)),
-                "/usr/bin/tail",
-                &["-n", "5", "/etc/passwd"]
-            )
-            .is_err()
-        );
+        assert_eq!(denial.guest, "\"/usr/bin/tail\" is not granted");
+        assert!(spawn(&effective(TAIL, Some(all)), "/usr/bin/tail", &["-n", "5", "/etc/passwd"]).is_err());
     }
 
     #[test]
     fn roots_of_both_keys_hold() {
         let narrow = "process = [{ program = '/usr/bin/tail', args = ['-n', '5', { path-under = ['/var/log/app'] }] }]";
-        let plan = spawn(
-            &effective(TAIL, Some(narrow)),
-            "/usr/bin/tail",
-            &["-n", "5", "/var/log/app/x"],
-        )
-        .unwrap();
-        let roots: Vec<_> = plan
-            .paths
-            .iter()
-            .map(|path| path.place.root.as_path())
-            .collect();
+        let plan = spawn(&effective(TAIL, Some(narrow)), "/usr/bin/tail", &["-n", "5", "/var/log/app/x"]).unwrap();
+        let roots: Vec<_> = plan.paths.iter().map(|path| path.place.root.as_path()).collect();
         assert_eq!(roots, [Path::new("/var/log"), Path::new("/var/log/app")]);
     }
 
     #[test]
     fn a_denial_says_what_did_not_fit_and_what_would() {
-        let denial = spawn(
-            &effective(TAIL, None),
-            "/usr/bin/tail",
-            &["-n", "500", "/var/log/x"],
-        )
-        .unwrap_err();
-        assert_eq!(
-            denial.guest,
-            "argument 2 of /usr/bin/tail is not a whole number from 1 to 100"
-        );
+        let denial = spawn(&effective(TAIL, None), "/usr/bin/tail", &["-n", "500", "/var/log/x"]).unwrap_err();
+        assert_eq!(denial.guest, "argument 2 of \"/usr/bin/tail\" is not a whole number from 1 to 100");
         let line = r#"the tenant would need: [[grants.process]] program = "/usr/bin/tail", args = ["-n", "500", "/var/log/x"]"#;
         assert!(denial.operator.ends_with(line), "{}", denial.operator);
     }
 
     #[test]
     fn digests_take_two_keys_too() {
-        let both = effective(
-            "digest.read = ['/etc', '/srv']",
-            Some("digest.read = ['/etc/ssl', '/srv/..x']"),
-        );
-        assert_eq!(
-            both.digest("/etc/ssl/certs/x").unwrap().root,
-            Path::new("/etc/ssl")
-        );
-        assert!(
-            both.digest("/etc/hosts")
-                .unwrap_err()
-                .operator
-                .contains("the command's sidecar would need")
-        );
+        let both = effective("digest.read = ['/etc', '/srv']", Some("digest.read = ['/etc/ssl', '/srv/..x']"));
+        assert_eq!(both.digest("/etc/ssl/certs/x").unwrap().root, Path::new("/etc"));
+        assert!(both.digest("/etc/hosts").unwrap_err().operator.contains("the command's sidecar would need"));
         assert!(
             both.digest("/usr/x")
                 .unwrap_err()
@@ -252,9 +236,37 @@ mod tests {
                 .contains(r#"the tenant would need: [grants.digest] read = ["/usr"]"#)
         );
         let wider = effective("digest.read = ['/etc/ssl']", Some("digest.read = ['/']"));
-        assert_eq!(
-            wider.digest("/etc/ssl/x").unwrap().root,
-            Path::new("/etc/ssl")
-        );
+        assert_eq!(wider.digest("/etc/ssl/x").unwrap().root, Path::new("/etc/ssl"));
+    }
+
+    /// Were `/etc/ssl` a link to elsewhere, a sidecar that names it could otherwise lead the host out of `/etc`.
+    #[test]
+    fn a_sidecar_does_not_choose_where_the_way_down_begins() {
+        let both = effective("digest.read = ['/etc']", Some("digest.read = ['/etc/ssl']"));
+        let place = both.digest("/etc/ssl/certs/x").unwrap();
+        assert_eq!((place.root.as_path(), place.relative.as_path()), (Path::new("/etc"), Path::new("ssl/certs/x")));
+    }
+
+    #[test]
+    fn a_message_is_one_bounded_line() {
+        let denial = spawn(&effective("", None), "/bin/\"\\\n\x1b[2J", &[]).unwrap_err();
+        assert_eq!(denial.guest, r#""/bin/\"\\\u000a\u001b[2J" is not granted"#);
+        let long = "é".repeat(1 << 20);
+        for denial in [
+            spawn(&effective("", None), &long, &[&long]).unwrap_err(),
+            effective("", None).digest(&format!("/{long}/x")).unwrap_err(),
+        ] {
+            assert!(denial.guest.len() < 1000 && denial.operator.len() < 1000, "{}", denial.operator.len());
+            assert!(denial.operator.ends_with("it is the tenant that lacks the grant"), "{}", denial.operator);
+        }
+    }
+
+    #[test]
+    fn what_is_proposed_would_do() {
+        let args = ["-n", "say \"hi\"\n", r"c:\x", "é"];
+        let denial = spawn(&effective("", None), "/bin/x", &args).unwrap_err();
+        let (_, line) = denial.operator.split_once("[[grants.process]] ").unwrap();
+        let added = effective(&format!("process = [{{ {line} }}]"), None);
+        assert!(spawn(&added, "/bin/x", &args).is_ok(), "{line}");
     }
 }

@@ -56,14 +56,11 @@ pub struct Document<'a> {
 impl<'a> Document<'a> {
     /// The document in `bytes`, which errors call `file`.
     pub fn new(file: &'a Path, bytes: &'a [u8]) -> Result<Self, ConfigError> {
-        str::from_utf8(bytes)
-            .map(|text| Self { file, text })
-            .map_err(|error| {
-                let (valid, _) = bytes.split_at(error.valid_up_to());
-                let text = String::from_utf8_lossy(valid);
-                Document { file, text: &text }
-                    .error(text.len()..text.len(), "the file is not UTF-8 from here on")
-            })
+        str::from_utf8(bytes).map(|text| Self { file, text }).map_err(|error| {
+            let (valid, _) = bytes.split_at(error.valid_up_to());
+            let text = String::from_utf8_lossy(valid);
+            Document { file, text: &text }.error(text.len()..text.len(), "the file is not UTF-8 from here on")
+        })
     }
 
     /// Reads the whole document as a `T`.
@@ -79,12 +76,7 @@ impl<'a> Document<'a> {
         let (line, column) = self.position(place.start);
         // The text quotes the document, which in a sidecar's case is a stranger's: it must not forge a log line.
         let text = escape_line(&text.as_ref().replace('\n', " "));
-        ConfigError::Invalid {
-            file: self.file.to_owned(),
-            line,
-            column,
-            text,
-        }
+        ConfigError::Invalid { file: self.file.to_owned(), line, column, text }
     }
 
     /// The number of the line that `place` begins on.
@@ -103,18 +95,11 @@ impl<'a> Document<'a> {
 
 /// Reads a configuration file, which errors call `name`.
 pub fn read_file(path: &Path, name: &Path) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable {
-        file: name.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigError::Unreadable { file: name.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(unreadable)?;
+    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable(io::Error::other(format!(
-            "it is longer than {MAX_FILE} bytes"
-        ))));
+        return Err(unreadable(io::Error::other(format!("it is longer than {MAX_FILE} bytes"))));
     }
     Ok(bytes)
 }
@@ -126,19 +111,14 @@ fn explain(mut error: toml::de::Error) -> String {
     // had otherwise.
     error.set_input(None);
     let shown = error.to_string();
-    let keys = shown
-        .strip_prefix(&message)
-        .and_then(|rest| rest.trim().strip_prefix("in `")?.strip_suffix('`'));
+    let keys = shown.strip_prefix(&message).and_then(|rest| rest.trim().strip_prefix("in `")?.strip_suffix('`'));
 
     if let Some((unknown, known)) = unknown_key(&message) {
         let table = match keys {
             Some(keys) => format!("in [{keys}]"),
             None => "at the top of the file".to_owned(),
         };
-        return format!(
-            "unknown key `{unknown}` {table}; {}",
-            suggestion(unknown, known)
-        );
+        return format!("unknown key `{unknown}` {table}; {}", suggestion(unknown, known));
     }
     let message = match message.strip_prefix("missing field ") {
         Some(field) => format!("the key {field} is missing"),
@@ -152,9 +132,7 @@ fn explain(mut error: toml::de::Error) -> String {
 
 /// Takes serde's message about an unknown key apart: the key, and the known ones.
 fn unknown_key(message: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
-    let (unknown, known) = message
-        .strip_prefix("unknown field `")?
-        .rsplit_once("`, expected ")?;
+    let (unknown, known) = message.strip_prefix("unknown field `")?.rsplit_once("`, expected ")?;
     // `a` or `b`; one of `a`, `b`, `c`: every second piece between the backquotes is a key.
     Some((unknown, known.split('`').skip(1).step_by(2)))
 }
@@ -168,12 +146,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default, Deserialize)]
-    #[serde(
-        default,
-        deny_unknown_fields,
-        rename_all = "kebab-case",
-        expecting = "a table"
-    )]
+    #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
     struct Top {
         one_table: Table,
         many: Vec<Table>,
@@ -245,58 +218,33 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_by_its_key() {
-        check(
-            "[one-table]\nnumber = 'x'",
-            "f.toml:2:10: one-table.number: invalid type: string \"x\", expected u8",
-        );
+        check("[one-table]\nnumber = 'x'", "f.toml:2:10: one-table.number: invalid type: string \"x\", expected u8");
         check(
             "named.'é'.words = 'x'\nnamed.'é'.number = 1",
             "f.toml:1:19: named.é.words: invalid type: string \"x\", expected an array",
         );
-        check(
-            "one-table = 5",
-            "f.toml:1:13: one-table: invalid type: integer `5`, expected a table",
-        );
-        check(
-            "\n[[many]]\nwords = []",
-            "f.toml:2:1: many: the key `number` is missing",
-        );
+        check("one-table = 5", "f.toml:1:13: one-table: invalid type: integer `5`, expected a table");
+        check("\n[[many]]\nwords = []", "f.toml:2:1: many: the key `number` is missing");
     }
 
     #[test]
     fn broken_toml_is_located() {
-        check(
-            "[one-table\nnumber = 1",
-            "f.toml:1:11: unclosed table, expected `]`",
-        );
-        check(
-            "[one-table]\nnumber = 1\nnumber = 2",
-            "f.toml:3:1: duplicate key",
-        );
+        check("[one-table\nnumber = 1", "f.toml:1:11: unclosed table, expected `]`");
+        check("[one-table]\nnumber = 1\nnumber = 2", "f.toml:3:1: duplicate key");
     }
 
     #[test]
     fn a_file_that_is_not_text_is_located() {
         let error = Document::new(Path::new("f.toml"), b"a = 1\nb = \xff").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "f.toml:2:5: the file is not UTF-8 from here on"
-        );
+        assert_eq!(error.to_string(), "f.toml:2:5: the file is not UTF-8 from here on");
     }
 
     #[test]
     fn a_file_that_cannot_be_read_is_named_as_typed() {
         let directory = tempfile::tempdir().unwrap();
-        let error =
-            read_file(&directory.path().join("none.toml"), Path::new("none.toml")).unwrap_err();
-        assert!(
-            error.to_string().starts_with("none.toml: cannot be read: "),
-            "{error}"
-        );
+        let error = read_file(&directory.path().join("none.toml"), Path::new("none.toml")).unwrap_err();
+        assert!(error.to_string().starts_with("none.toml: cannot be read: "), "{error}");
         let error = read_file(Path::new("/dev/zero"), Path::new("zero")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "zero: cannot be read: it is longer than 1048576 bytes"
-        );
+        assert_eq!(error.to_string(), "zero: cannot be read: it is longer than 1048576 bytes");
     }
 }

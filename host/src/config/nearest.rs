@@ -33,12 +33,7 @@ fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    const KEYS: [&str; 4] = [
-        "max-connections",
-        "max-line",
-        "idle-timeout",
-        "line-timeout",
-    ];
+    const KEYS: [&str; 4] = ["max-connections", "max-line", "idle-timeout", "line-timeout"];
 
     #[test]
     fn a_slip_finds_its_word() {
@@ -55,10 +50,7 @@ mod tests {
 
     #[test]
     fn a_stranger_gets_the_list() {
-        assert_eq!(
-            suggestion("colour", ["red", "blue"]),
-            "known are `red`, `blue`"
-        );
+        assert_eq!(suggestion("colour", ["red", "blue"]), "known are `red`, `blue`");
         assert_eq!(suggestion("x", ["int", "any"]), "known are `int`, `any`");
         assert_eq!(suggestion("x", []), "none is known here");
     }

@@ -14,12 +14,7 @@ use crate::policy::Grants;
 
 /// A whole file.
 #[derive(Debug, Default, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct RawConfig {
     pub server: Server,
     pub listener: Vec<RawListener>,
@@ -36,12 +31,7 @@ pub struct RawListener {
 
 /// One `[tenants.NAME]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct RawTenant {
     pub commands: Vec<PathBuf>,
     pub raw_output: bool,

@@ -1,3 +1,5 @@
+//! What a configuration means, and what is said about one that cannot be used.
+
 use std::fs;
 
 use tempfile::TempDir;
@@ -22,20 +24,11 @@ fn load(text: &str) -> Result<Config, String> {
 }
 
 fn listen(addresses: &[&str]) -> Overrides {
-    Overrides {
-        listen: addresses
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect(),
-        ..Overrides::default()
-    }
+    Overrides { listen: addresses.iter().map(|address| address.parse().unwrap()).collect(), ..Overrides::default() }
 }
 
 fn listener(address: &str, tenant: &str) -> Listener {
-    Listener {
-        address: address.parse().unwrap(),
-        tenant: tenant.to_owned(),
-    }
+    Listener { address: address.parse().unwrap(), tenant: tenant.to_owned() }
 }
 
 #[track_caller]
@@ -88,10 +81,7 @@ fn the_shipped_file_shows_the_defaults() {
         .filter(|line| !line.starts_with("hash-jobs") && !line.starts_with("cache"))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(
-        shown.contains("\nhandles = 1000") && shown.contains("\nraw-output = false"),
-        "{shown}"
-    );
+    assert!(shown.contains("\nhandles = 1000") && shown.contains("\nraw-output = false"), "{shown}");
     let config = load(&shown).unwrap();
     assert_eq!(config.server, Server::default());
     assert_eq!(config.tenants["default"].limits, Limits::default());
@@ -166,18 +156,12 @@ fn a_full_file_is_read() {
             cache: "/cache".into(),
         }
     );
-    assert_eq!(
-        config.listeners,
-        [listener("127.0.0.1:0", "a"), listener("[::1]:7000", "b")]
-    );
+    assert_eq!(config.listeners, [listener("127.0.0.1:0", "a"), listener("[::1]:7000", "b")]);
     let tenant = &config.tenants["a"];
     let beside = config.source.as_ref().unwrap().parent().unwrap();
     assert_eq!(tenant.commands, [beside.join("own"), "/shared".into()]);
     assert!(tenant.raw_output);
-    assert_eq!(
-        tenant.grants.process[0].args[1],
-        Slot::Int { min: 1, max: 10 }
-    );
+    assert_eq!(tenant.grants.process[0].args[1], Slot::Int { min: 1, max: 10 });
     assert_eq!(tenant.grants.digest.read, [PathBuf::from("/etc")]);
     assert_eq!(
         tenant.limits,
@@ -202,40 +186,18 @@ fn paths_are_relative_to_the_files_directory() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("etc")).unwrap();
     let file = directory.path().join("etc/w.toml");
-    fs::write(
-        &file,
-        "[server]\ncache = './c'\n[tenants.x]\ncommands = ['./d']",
-    )
-    .unwrap();
-    let config = Config::load_in(
-        directory.path(),
-        Some(Path::new("etc/w.toml")),
-        &Overrides::default(),
-    )
-    .unwrap();
+    fs::write(&file, "[server]\ncache = './c'\n[tenants.x]\ncommands = ['./d']").unwrap();
+    let config = Config::load_in(directory.path(), Some(Path::new("etc/w.toml")), &Overrides::default()).unwrap();
     assert_eq!(config.source, Some(file));
     assert_eq!(config.server.cache, directory.path().join("etc/c"));
-    assert_eq!(
-        config.tenants["x"].commands,
-        [directory.path().join("etc/d")]
-    );
+    assert_eq!(config.tenants["x"].commands, [directory.path().join("etc/d")]);
 }
 
 #[test]
 fn a_named_file_must_exist() {
     let empty = tempfile::tempdir().unwrap();
-    let error = Config::load_in(
-        empty.path(),
-        Some(Path::new("w.toml")),
-        &Overrides::default(),
-    )
-    .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("w.toml: cannot be read: No such file"),
-        "{error}"
-    );
+    let error = Config::load_in(empty.path(), Some(Path::new("w.toml")), &Overrides::default()).unwrap_err();
+    assert!(error.to_string().starts_with("w.toml: cannot be read: No such file"), "{error}");
 }
 
 #[test]
@@ -243,12 +205,7 @@ fn an_unreadable_default_file_is_no_absent_one() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join(DEFAULT_FILE)).unwrap();
     let error = Config::load_in(directory.path(), None, &Overrides::default()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("wasmline.toml: cannot be read: "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("wasmline.toml: cannot be read: "), "{error}");
 }
 
 #[test]
@@ -266,10 +223,7 @@ fn mistakes_are_located() {
             "\n\n[server]\nmax-line = '1KiB'\n\n\nmax-conections = 3",
             "wasmline.toml:7:1: unknown key `max-conections` in [server]; did you mean `max-connections`?",
         ),
-        (
-            "[servers]",
-            "wasmline.toml:1:2: unknown key `servers` at the top of the file; did you mean `server`?",
-        ),
+        ("[servers]", "wasmline.toml:1:2: unknown key `servers` at the top of the file; did you mean `server`?"),
         (
             "[tenants.x.limits]\nmemory = '64MiBs'",
             "wasmline.toml:2:10: tenants.x.limits.memory: \"64MiBs\" is no size; \
@@ -290,15 +244,13 @@ fn mistakes_are_located() {
             "wasmline.toml:2:11: listener.address: \"localhost:9999\" is no address; \
              write an IP address and a port, \"127.0.0.1:9999\" or \"[::1]:9999\"",
         ),
-        (
-            "[[listener]]\naddress = '127.0.0.1:1'",
-            "wasmline.toml:1:1: listener: the key `tenant` is missing",
-        ),
+        ("[[listener]]\naddress = '127.0.0.1:1'", "wasmline.toml:1:1: listener: the key `tenant` is missing"),
         (
             "[tenants.Acme]\ncommands = ['c']",
             "wasmline.toml:1:10: tenants: `Acme` is no name; \
              a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit",
         ),
+        ("[tenants.x\n", "wasmline.toml:1:11: unclosed table, expected `]`"),
         (
             "[tenants.x]\ncommands = 'c'",
             "wasmline.toml:2:12: tenants.x.commands: invalid type: string \"c\", expected an array",
@@ -364,10 +316,7 @@ fn two_listeners_need_two_addresses() {
 
 #[test]
 fn without_listeners_it_must_be_clear_whom_to_serve() {
-    assert_eq!(
-        load("[tenants.x]\ncommands = ['c']").unwrap().listeners,
-        [listener("127.0.0.1:9999", "x")]
-    );
+    assert_eq!(load("[tenants.x]\ncommands = ['c']").unwrap().listeners, [listener("127.0.0.1:9999", "x")]);
     check_refused(
         TWO,
         "a file without a [[listener]] is about the only tenant, or the one called `default`; \
@@ -377,17 +326,11 @@ fn without_listeners_it_must_be_clear_whom_to_serve() {
 
 #[test]
 fn listen_replaces_all_listeners() {
-    let file = format!(
-        "{TWO}[tenants.default]\ncommands = ['c']\n[[listener]]\naddress = '127.0.0.1:1'\ntenant = 'a'"
-    );
+    let file = format!("{TWO}[tenants.default]\ncommands = ['c']\n[[listener]]\naddress = '127.0.0.1:1'\ntenant = 'a'");
     let config = load_with(&file, &listen(&["127.0.0.1:0", "127.0.0.1:0", "[::1]:2"])).unwrap();
     assert_eq!(
         config.listeners,
-        [
-            listener("127.0.0.1:0", "default"),
-            listener("127.0.0.1:0", "default"),
-            listener("[::1]:2", "default")
-        ]
+        [listener("127.0.0.1:0", "default"), listener("127.0.0.1:0", "default"), listener("[::1]:2", "default")]
     );
     let config = load_with("[tenants.x]\ncommands = ['c']", &listen(&["127.0.0.1:2"])).unwrap();
     assert_eq!(config.listeners, [listener("127.0.0.1:2", "x")]);
@@ -401,26 +344,15 @@ fn listen_replaces_all_listeners() {
 fn flags_need_to_know_their_tenant() {
     let file = format!("{TWO}[[listener]]\naddress = '127.0.0.1:1'\ntenant = 'a'");
     assert!(load(&file).is_ok());
-    let clueless =
-        " is about the only tenant, or the one called `default`; the tenants here are `a`, `b`";
-    assert_eq!(
-        load_with(&file, &listen(&["127.0.0.1:2"])).unwrap_err(),
-        format!("--listen{clueless}")
-    );
-    let commands = Overrides {
-        commands: Some("c".into()),
-        ..Overrides::default()
-    };
-    assert_eq!(
-        load_with(&file, &commands).unwrap_err(),
-        format!("--commands{clueless}")
-    );
+    let clueless = " is about the only tenant, or the one called `default`; the tenants here are `a`, `b`";
+    assert_eq!(load_with(&file, &listen(&["127.0.0.1:2"])).unwrap_err(), format!("--listen{clueless}"));
+    let commands = Overrides { commands: Some("c".into()), ..Overrides::default() };
+    assert_eq!(load_with(&file, &commands).unwrap_err(), format!("--commands{clueless}"));
 }
 
 #[test]
 fn other_flags_replace_their_keys() {
-    let directory =
-        directory("[server]\nmax-connections = 5\ncache = 'x'\n[tenants.x.limits]\nqueue = 1");
+    let directory = directory("[server]\nmax-connections = 5\ncache = 'x'\n[tenants.x.limits]\nqueue = 1");
     let overrides = Overrides {
         listen: Vec::new(),
         commands: Some("mine".into()),
@@ -430,10 +362,7 @@ fn other_flags_replace_their_keys() {
     let config = Config::load_in(directory.path(), None, &overrides).unwrap();
     assert_eq!(config.server.max_connections, 2);
     assert_eq!(config.server.cache, PathBuf::from("/cache"));
-    assert_eq!(
-        config.tenants["x"].commands,
-        [directory.path().join("mine")]
-    );
+    assert_eq!(config.tenants["x"].commands, [directory.path().join("mine")]);
     assert_eq!(config.tenants["x"].limits.queue, 1);
 }
 
@@ -441,31 +370,16 @@ fn other_flags_replace_their_keys() {
 fn flags_are_relative_to_the_current_directory() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("etc")).unwrap();
-    fs::write(
-        directory.path().join("etc/w.toml"),
-        "[tenants.x]\ncommands = ['d']",
-    )
-    .unwrap();
-    let overrides = Overrides {
-        commands: Some("mine".into()),
-        cache: Some("kept".into()),
-        ..Overrides::default()
-    };
-    let config =
-        Config::load_in(directory.path(), Some(Path::new("etc/w.toml")), &overrides).unwrap();
-    assert_eq!(
-        config.tenants["x"].commands,
-        [directory.path().join("mine")]
-    );
+    fs::write(directory.path().join("etc/w.toml"), "[tenants.x]\ncommands = ['d']").unwrap();
+    let overrides = Overrides { commands: Some("mine".into()), cache: Some("kept".into()), ..Overrides::default() };
+    let config = Config::load_in(directory.path(), Some(Path::new("etc/w.toml")), &overrides).unwrap();
+    assert_eq!(config.tenants["x"].commands, [directory.path().join("mine")]);
     assert_eq!(config.server.cache, directory.path().join("kept"));
 }
 
 #[test]
 fn a_flag_out_of_range_is_refused() {
-    let overrides = Overrides {
-        max_connections: Some(0),
-        ..Overrides::default()
-    };
+    let overrides = Overrides { max_connections: Some(0), ..Overrides::default() };
     assert_eq!(
         load_with("", &overrides).unwrap_err(),
         "--max-connections is 0; it must be a whole number from 1 to 1000000"
@@ -475,20 +389,8 @@ fn a_flag_out_of_range_is_refused() {
 #[test]
 fn the_cache_is_in_the_users_cache_directory() {
     let path = |text: &str| Some(OsString::from(text));
-    assert_eq!(
-        default_cache(path("/x"), path("/home/u")),
-        PathBuf::from("/x/wasmline")
-    );
-    assert_eq!(
-        default_cache(path("x"), path("/home/u")),
-        PathBuf::from("/home/u/.cache/wasmline")
-    );
-    assert_eq!(
-        default_cache(None, path("/home/u")),
-        PathBuf::from("/home/u/.cache/wasmline")
-    );
-    assert_eq!(
-        default_cache(None, None),
-        PathBuf::from("/var/cache/wasmline")
-    );
+    assert_eq!(default_cache(path("/x"), path("/home/u")), PathBuf::from("/x/wasmline"));
+    assert_eq!(default_cache(path("x"), path("/home/u")), PathBuf::from("/home/u/.cache/wasmline"));
+    assert_eq!(default_cache(None, path("/home/u")), PathBuf::from("/home/u/.cache/wasmline"));
+    assert_eq!(default_cache(None, None), PathBuf::from("/var/cache/wasmline"));
 }

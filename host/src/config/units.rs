@@ -39,18 +39,14 @@ where
     })?;
     match T::try_from(size) {
         Ok(fitting) if (1..=MAX_BYTES).contains(&size) => Ok(fitting),
-        _ => Err(D::Error::custom(format!(
-            "{value} is out of range; a size is between 1 byte and 1EiB"
-        ))),
+        _ => Err(D::Error::custom(format!("{value} is out of range; a size is between 1 byte and 1EiB"))),
     }
 }
 
 /// Reads a duration: text such as `30s`, `500ms` or `1m 30s`.
 pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let value = Value::deserialize(deserializer)?;
-    let duration = value
-        .as_str()
-        .and_then(|text| humantime::parse_duration(text).ok());
+    let duration = value.as_str().and_then(|text| humantime::parse_duration(text).ok());
     let duration = duration.ok_or_else(|| {
         D::Error::custom(format!(
             "{value} is no duration; write one with its unit, such as \"30s\", \"500ms\" or \"1m 30s\""
@@ -74,31 +70,21 @@ pub fn count_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
     whole_number(deserializer, 0)
 }
 
-fn whole_number<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    least: usize,
-) -> Result<usize, D::Error> {
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D, least: usize) -> Result<usize, D::Error> {
     let value = Value::deserialize(deserializer)?;
-    let number = value
-        .as_integer()
-        .and_then(|number| usize::try_from(number).ok());
+    let number = value.as_integer().and_then(|number| usize::try_from(number).ok());
     match number {
         Some(number) if (least..=MAX_COUNT).contains(&number) => Ok(number),
-        _ => Err(D::Error::custom(format!(
-            "{value} is out of range; write a whole number from {least} to {MAX_COUNT}"
-        ))),
+        _ => {
+            Err(D::Error::custom(format!("{value} is out of range; write a whole number from {least} to {MAX_COUNT}")))
+        }
     }
 }
 
 /// Reads a command's settings. They are text, for that is what a command gets.
-pub fn settings<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
+pub fn settings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let settings = BTreeMap::<String, Setting>::deserialize(deserializer)?;
-    Ok(settings
-        .into_iter()
-        .map(|(key, Setting(text))| (key, text))
-        .collect())
+    Ok(settings.into_iter().map(|(key, Setting(text))| (key, text)).collect())
 }
 
 /// One command's settings, where they are the values of a table themselves.
@@ -111,12 +97,8 @@ impl<'de> Deserialize<'de> for Setting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
             Value::String(text) => Ok(Self(text)),
-            Value::Table(_) | Value::Array(_) => {
-                Err(D::Error::custom("a setting is text in quotes"))
-            }
-            value => Err(D::Error::custom(format!(
-                "a setting is text; put it in quotes: \"{value}\""
-            ))),
+            Value::Table(_) | Value::Array(_) => Err(D::Error::custom("a setting is text in quotes")),
+            value => Err(D::Error::custom(format!("a setting is text; put it in quotes: \"{value}\""))),
         }
     }
 }
@@ -143,12 +125,7 @@ impl TryFrom<String> for Name {
 pub fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     match text.as_bytes() {
-        [first, rest @ ..] => {
-            plain(*first)
-                && rest
-                    .iter()
-                    .all(|&byte| plain(byte) || byte == b'_' || byte == b'-')
-        }
+        [first, rest @ ..] => plain(*first) && rest.iter().all(|&byte| plain(byte) || byte == b'_' || byte == b'-'),
         [] => false,
     }
 }
@@ -215,13 +192,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        for text in [
-            "size = 0",
-            "size = '0MiB'",
-            "size = '2EiB'",
-            "size = '99999999EiB'",
-            "small = 256",
-        ] {
+        for text in ["size = 0", "size = '0MiB'", "size = '2EiB'", "size = '99999999EiB'", "small = 256"] {
             let (message, _) = refusal(text);
             assert!(message.contains("out of range"), "{text}: {message}");
         }
@@ -230,12 +201,7 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        for (text, milliseconds) in [
-            ("30s", 30_000),
-            ("500ms", 500),
-            ("1m 30s", 90_000),
-            ("1h", 3_600_000),
-        ] {
+        for (text, milliseconds) in [("30s", 30_000), ("500ms", 500), ("1m 30s", 90_000), ("1h", 3_600_000)] {
             let time = read(&format!("time = '{text}'")).time;
             assert_eq!(time, Duration::from_millis(milliseconds), "{text}");
         }
@@ -245,10 +211,7 @@ mod tests {
     fn a_bad_duration_is_shown_with_good_ones() {
         for text in ["30", "'30'", "'soon'", "'30 secs and a bit'", "''", "'-1s'"] {
             let (message, _) = refusal(&format!("time = {text}"));
-            assert!(
-                message.contains(" is no duration; write one with its unit"),
-                "{message}"
-            );
+            assert!(message.contains(" is no duration; write one with its unit"), "{message}");
         }
         for text in ["'0s'", "'11y'", "'3000years'"] {
             let (message, _) = refusal(&format!("time = {text}"));
@@ -261,14 +224,7 @@ mod tests {
         assert_eq!(read("some = 1").some, 1);
         assert_eq!(read("some = 1000000").some, MAX_COUNT);
         assert_eq!(read("any = 0").any, 0);
-        for text in [
-            "some = 0",
-            "some = 1000001",
-            "some = -1",
-            "some = '5'",
-            "some = 1.0",
-            "any = -1",
-        ] {
+        for text in ["some = 0", "some = 1000001", "some = -1", "some = '5'", "some = 1.0", "any = -1"] {
             let (message, place) = refusal(text);
             assert!(message.contains("write a whole number from"), "{message}");
             assert!(text.ends_with(place));
@@ -278,18 +234,9 @@ mod tests {
     #[test]
     fn settings_are_text() {
         assert_eq!(read("settings.file = '/x'").settings["file"], "/x");
-        assert_eq!(
-            refusal("settings.lines = 5"),
-            ("a setting is text; put it in quotes: \"5\"".to_owned(), "5")
-        );
-        assert_eq!(
-            refusal("settings.on = true").0,
-            "a setting is text; put it in quotes: \"true\""
-        );
-        assert_eq!(
-            refusal("settings.a.b = 'c'").0,
-            "a setting is text in quotes"
-        );
+        assert_eq!(refusal("settings.lines = 5"), ("a setting is text; put it in quotes: \"5\"".to_owned(), "5"));
+        assert_eq!(refusal("settings.on = true").0, "a setting is text; put it in quotes: \"true\"");
+        assert_eq!(refusal("settings.a.b = 'c'").0, "a setting is text in quotes");
     }
 
     #[test]

@@ -50,17 +50,10 @@ impl Misfit {
 }
 
 /// Finds the first grant that fits, and returns the arguments that it takes for paths.
-pub fn spawn(
-    grants: &[ProcessGrant],
-    program: &str,
-    args: &[String],
-) -> Result<Vec<PathArgument>, Misfit> {
+pub fn spawn(grants: &[ProcessGrant], program: &str, args: &[String]) -> Result<Vec<PathArgument>, Misfit> {
     let mut misfits = Vec::new();
     // Spelling decides, not what it amounts to: the path that is run is the one that was granted.
-    for grant in grants
-        .iter()
-        .filter(|grant| grant.program.as_os_str() == program)
-    {
+    for grant in grants.iter().filter(|grant| grant.program.as_os_str() == program) {
         match arguments(grant, args) {
             Ok(paths) => return Ok(paths),
             Err(misfit) => misfits.push(misfit),
@@ -81,10 +74,7 @@ pub fn beneath(path: &str, roots: &[PathBuf]) -> Result<Beneath, PathFault> {
     if !spelled.is_absolute() {
         return Err(PathFault::NotAbsolute);
     }
-    if spelled
-        .components()
-        .any(|part| part == Component::ParentDir)
-    {
+    if spelled.components().any(|part| part == Component::ParentDir) {
         return Err(PathFault::Parent);
     }
     let depth = |root: &Path| root.components().count();
@@ -101,10 +91,7 @@ pub fn beneath(path: &str, roots: &[PathBuf]) -> Result<Beneath, PathFault> {
     if path.ends_with('/') || path.ends_with("/.") {
         relative.push("");
     }
-    Ok(Beneath {
-        root: root.clone(),
-        relative,
-    })
+    Ok(Beneath { root: root.clone(), relative })
 }
 
 /// What a path is not. The text goes on from a mention of the path.
@@ -144,19 +131,18 @@ fn slot(grant: &ProcessGrant, index: usize) -> Option<&Slot> {
 
 /// Whether an argument fits its slot, and where it has to be if the slot takes it for a path.
 fn argument(slot: &Slot, arg: &str) -> Result<Option<Beneath>, String> {
+    if arg.contains('\0') {
+        return Err("has a NUL byte in it".to_owned());
+    }
     let fits = match slot {
         Slot::Literal(word) => arg == word,
-        Slot::Int { min, max } => {
-            whole_number(arg).is_some_and(|number| (*min..=*max).contains(&number))
-        }
+        Slot::Int { min, max } => whole_number(arg).is_some_and(|number| (*min..=*max).contains(&number)),
         Slot::OneOf(words) => words.iter().any(|word| word == arg),
         Slot::PathUnder(_) | Slot::Any if arg.starts_with('-') => {
             return Err("begins with `-`, as options do".to_owned());
         }
         Slot::PathUnder(roots) => {
-            return beneath(arg, roots)
-                .map(Some)
-                .map_err(|fault| fault.to_string());
+            return beneath(arg, roots).map(Some).map_err(|fault| fault.to_string());
         }
         Slot::Any => true,
     };
@@ -180,10 +166,7 @@ mod tests {
     use super::*;
 
     fn grant(args: Vec<Slot>) -> ProcessGrant {
-        ProcessGrant {
-            program: "/bin/p".into(),
-            args,
-        }
+        ProcessGrant { program: "/bin/p".into(), args }
     }
 
     fn literal(word: &str) -> Slot {
@@ -207,10 +190,7 @@ mod tests {
     #[track_caller]
     fn check_place(path: &str, granted: &[&str], root: &str, relative: &str) {
         let place = beneath(path, &roots(granted)).unwrap();
-        let found = (
-            place.root.to_str().unwrap(),
-            place.relative.to_str().unwrap(),
-        );
+        let found = (place.root.to_str().unwrap(), place.relative.to_str().unwrap());
         assert_eq!(found, (root, relative), "{path}");
     }
 
@@ -218,9 +198,7 @@ mod tests {
     fn a_program_is_its_spelling() {
         let grants = [grant(vec![])];
         assert_eq!(spawn(&grants, "/bin/p", &[]), Ok(vec![]));
-        for other in [
-            "p", "/bin/p/", "/bin//p", "/bin/./p", "/bin/q", "/bin/p2", "",
-        ] {
+        for other in ["p", "/bin/p/", "/bin//p", "/bin/./p", "/bin/q", "/bin/p2", ""] {
             assert_eq!(spawn(&grants, other, &[]), Err(Misfit::Program), "{other}");
         }
         assert_eq!(spawn(&[], "/bin/p", &[]), Err(Misfit::Program));
@@ -248,19 +226,12 @@ mod tests {
     fn the_closest_grant_explains() {
         let grants = [
             grant(vec![literal("a")]),
-            grant(vec![
-                literal("b"),
-                literal("c"),
-                Slot::Int { min: 1, max: 2 },
-            ]),
+            grant(vec![literal("b"), literal("c"), Slot::Int { min: 1, max: 2 }]),
             grant(vec![literal("b"), literal("d")]),
         ];
         assert_eq!(
             fit(&grants, &["b", "c", "3"]),
-            Err(Misfit::Argument(
-                2,
-                "is not a whole number from 1 to 2".to_owned()
-            ))
+            Err(Misfit::Argument(2, "is not a whole number from 1 to 2".to_owned()))
         );
         assert_eq!(fit(&grants, &["b", "d", "3"]), Err(Misfit::TooMany(2)));
         assert!(matches!(fit(&grants, &["x"]), Err(Misfit::Argument(0, _))));
@@ -284,36 +255,15 @@ mod tests {
         for good in ["1", "10", "1000"] {
             assert_eq!(fault(&positive, good), None, "{good}");
         }
-        for bad in [
-            "0",
-            "1001",
-            "-1",
-            "+5",
-            "05",
-            " 5",
-            "5 ",
-            "5.0",
-            "",
-            "-",
-            "0x5",
-            "५",
-            "99999999999999999999",
-        ] {
-            assert_eq!(
-                fault(&positive, bad).as_deref(),
-                Some("is not a whole number from 1 to 1000"),
-                "{bad}"
-            );
+        for bad in ["0", "1001", "-1", "+5", "05", " 5", "5 ", "5.0", "", "-", "0x5", "५", "99999999999999999999"] {
+            assert_eq!(fault(&positive, bad).as_deref(), Some("is not a whole number from 1 to 1000"), "{bad}");
         }
         let signed = Slot::Int { min: -5, max: 5 };
         assert_eq!(fault(&signed, "-5"), None);
         assert_eq!(fault(&signed, "0"), None);
         assert!(fault(&signed, "-0").is_some());
         assert!(fault(&signed, "-6").is_some());
-        let every = Slot::Int {
-            min: i64::MIN,
-            max: i64::MAX,
-        };
+        let every = Slot::Int { min: i64::MIN, max: i64::MAX };
         assert_eq!(fault(&every, &i64::MIN.to_string()), None);
     }
 
@@ -321,11 +271,7 @@ mod tests {
     fn open_slots_take_no_options() {
         for slot in [Slot::Any, Slot::PathUnder(roots(&["/"]))] {
             for option in ["-", "-f", "--help"] {
-                assert_eq!(
-                    fault(&slot, option).as_deref(),
-                    Some("begins with `-`, as options do"),
-                    "{option}"
-                );
+                assert_eq!(fault(&slot, option).as_deref(), Some("begins with `-`, as options do"), "{option}");
             }
         }
         for word in ["", "x", ";id", "a\nb", "/etc/passwd"] {
@@ -334,15 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn no_slot_takes_a_nul_byte() {
+        let word = "a\0b".to_owned();
+        for slot in [Slot::Any, Slot::Literal(word.clone()), Slot::OneOf(vec![word.clone()])] {
+            assert_eq!(fault(&slot, &word).as_deref(), Some("has a NUL byte in it"), "{slot:?}");
+        }
+    }
+
+    #[test]
     fn a_path_is_found_beneath_its_deepest_root() {
         check_place("/var/log/a", &["/var/log"], "/var/log", "a");
         check_place("/var/log/a/b", &["/var/log"], "/var/log", "a/b");
-        check_place(
-            "/var/log/a/b",
-            &["/", "/var/log/a", "/var"],
-            "/var/log/a",
-            "b",
-        );
+        check_place("/var/log/a/b", &["/", "/var/log/a", "/var"], "/var/log/a", "b");
         check_place("/var/log", &["/var/log/"], "/var/log/", ".");
         check_place("/var//./log///a/./b", &["/var/log"], "/var/log", "a/b");
         check_place("/etc/hostname", &["/"], "/", "etc/hostname");
@@ -365,12 +314,7 @@ mod tests {
         for path in ["", "a", "./var/log/a", "var/log/a", "~/x"] {
             assert_eq!(fault(path), PathFault::NotAbsolute, "{path}");
         }
-        for path in [
-            "/var/log/../x",
-            "/var/log/..",
-            "/var/log/a/../b",
-            "/../var/log",
-        ] {
+        for path in ["/var/log/../x", "/var/log/..", "/var/log/a/../b", "/../var/log"] {
             assert_eq!(fault(path), PathFault::Parent, "{path}");
         }
         assert_eq!(fault("/var/log/a\0"), PathFault::Nul);

@@ -9,12 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 /// What may be done to the machine. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Grants {
     /// The programs that may be spawned.
     pub process: Vec<ProcessGrant>,
@@ -36,12 +31,7 @@ pub struct ProcessGrant {
 
 /// The files that may be hashed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct DigestGrant {
     /// The directories beneath which they are, as absolute paths.
     #[serde(deserialize_with = "roots")]
@@ -106,28 +96,18 @@ struct SlotKinds {
 
 impl SlotKinds {
     fn into_slot(self) -> Result<Slot, String> {
-        let given = [
-            self.int.map(int),
-            self.one_of.map(one_of),
-            self.path_under.map(path_under),
-            self.any.map(any),
-        ];
+        let given = [self.int.map(int), self.one_of.map(one_of), self.path_under.map(path_under), self.any.map(any)];
         let mut given = given.into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(slot), None) => slot,
-            _ => Err(
-                "a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`"
-                    .to_owned(),
-            ),
+            _ => Err("a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`".to_owned()),
         }
     }
 }
 
 fn int([min, max]: [i64; 2]) -> Result<Slot, String> {
     if min > max {
-        return Err(format!(
-            "no number is from {min} to {max}; the least comes first"
-        ));
+        return Err(format!("no number is from {min} to {max}; the least comes first"));
     }
     Ok(Slot::Int { min, max })
 }
@@ -148,9 +128,7 @@ fn path_under(roots: Vec<PathBuf>) -> Result<Slot, String> {
 
 fn any(yes: bool) -> Result<Slot, String> {
     if !yes {
-        return Err(
-            "`any = false` allows nothing; it is `any = true` or another kind of slot".to_owned(),
-        );
+        return Err("`any = false` allows nothing; it is `any = true` or another kind of slot".to_owned());
     }
     Ok(Slot::Any)
 }
@@ -164,9 +142,7 @@ fn roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::
     Ok(roots.into_iter().map(|Root(path)| path).collect())
 }
 
-fn some_roots<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<PathBuf>>, D::Error> {
+fn some_roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
     roots(deserializer).map(Some)
 }
 
@@ -181,14 +157,10 @@ impl TryFrom<PathBuf> for Root {
     fn try_from(path: PathBuf) -> Result<Self, String> {
         let shown = path.display();
         if !path.is_absolute() {
-            return Err(format!(
-                "`{shown}` is not an absolute path; write it from `/` on"
-            ));
+            return Err(format!("`{shown}` is not an absolute path; write it from `/` on"));
         }
         if path.components().any(|part| part == Component::ParentDir) {
-            return Err(format!(
-                "`{shown}` has a `..` in it; write the path that is meant"
-            ));
+            return Err(format!("`{shown}` has a `..` in it; write the path that is meant"));
         }
         Ok(Self(path))
     }
@@ -213,7 +185,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_slot_is_read() {
-        let text = "['-n', { int = [-1, 1000] }, { one-of = ['a', 'b'] }, { path-under = ['/a', '/b'] }, { any = true }]";
+        let text =
+            "['-n', { int = [-1, 1000] }, { one-of = ['a', 'b'] }, { path-under = ['/a', '/b'] }, { any = true }]";
         assert_eq!(
             slots(text).unwrap(),
             [
@@ -230,51 +203,27 @@ mod tests {
     fn nothing_is_granted_by_what_is_absent() {
         assert_eq!(parse(""), Ok(Grants::default()));
         assert_eq!(parse("[digest]"), Ok(Grants::default()));
-        assert_eq!(
-            parse("[[process]]\nprogram = '/p'").unwrap().process[0].args,
-            []
-        );
+        assert_eq!(parse("[[process]]\nprogram = '/p'").unwrap().process[0].args, []);
     }
 
     #[test]
     fn bad_slots_are_explained() {
         for (args, explanation) in [
-            (
-                "[{ intt = [1, 2] }]",
-                "g:3:11: unknown key `intt` in [process.args]; did you mean `int`?",
-            ),
-            (
-                "[{ path_under = [] }]",
-                "g:3:11: unknown key `path_under` in [process.args]; did you mean `path-under`?",
-            ),
+            ("[{ intt = [1, 2] }]", "g:3:11: unknown key `intt` in [process.args]; did you mean `int`?"),
+            ("[{ path_under = [] }]", "g:3:11: unknown key `path_under` in [process.args]; did you mean `path-under`?"),
             (
                 "[5]",
                 "g:3:9: process.args: invalid type: integer `5`, expected text in quotes, or a slot such as { int = [1, 10] }",
             ),
-            (
-                "[{ int = [2, 1] }]",
-                "g:3:9: process.args: no number is from 2 to 1; the least comes first",
-            ),
-            (
-                "[{ int = [1] }]",
-                "g:3:17: process.args.int: invalid length 1, expected an array of length 2",
-            ),
-            (
-                "[{ one-of = [] }]",
-                "g:3:9: process.args: `one-of` without words allows nothing",
-            ),
-            (
-                "[{ path-under = [] }]",
-                "g:3:9: process.args: `path-under` without directories allows nothing",
-            ),
+            ("[{ int = [2, 1] }]", "g:3:9: process.args: no number is from 2 to 1; the least comes first"),
+            ("[{ int = [1] }]", "g:3:17: process.args.int: invalid length 1, expected an array of length 2"),
+            ("[{ one-of = [] }]", "g:3:9: process.args: `one-of` without words allows nothing"),
+            ("[{ path-under = [] }]", "g:3:9: process.args: `path-under` without directories allows nothing"),
             (
                 "[{ any = false }]",
                 "g:3:9: process.args: `any = false` allows nothing; it is `any = true` or another kind of slot",
             ),
-            (
-                "[{}]",
-                "g:3:9: process.args: a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`",
-            ),
+            ("[{}]", "g:3:9: process.args: a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`"),
             (
                 "[{ any = true, int = [1, 2] }]",
                 "g:3:9: process.args: a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`",
@@ -291,10 +240,7 @@ mod tests {
                 "[[process]]\nprogram = 'tail'",
                 "g:2:11: process.program: `tail` is not an absolute path; write it from `/` on",
             ),
-            (
-                "[[process]]\nargs = []",
-                "g:1:1: process: the key `program` is missing",
-            ),
+            ("[[process]]\nargs = []", "g:1:1: process: the key `program` is missing"),
             (
                 "[digest]\nread = ['/etc', 'var']",
                 "g:2:8: digest.read: `var` is not an absolute path; write it from `/` on",
@@ -303,10 +249,7 @@ mod tests {
                 "[digest]\nread = ['/etc/../root']",
                 "g:2:8: digest.read: `/etc/../root` has a `..` in it; write the path that is meant",
             ),
-            (
-                "[digest]\nread = '/etc'",
-                "g:2:8: digest.read: invalid type: string \"/etc\", expected an array",
-            ),
+            ("[digest]\nread = '/etc'", "g:2:8: digest.read: invalid type: string \"/etc\", expected an array"),
         ] {
             assert_eq!(parse(text).unwrap_err(), explanation);
         }

@@ -42,12 +42,7 @@ impl Sidecar {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table"
-)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 struct RawSidecar {
     #[serde(deserialize_with = "one_line")]
     summary: Option<String>,
@@ -63,9 +58,7 @@ struct RawSidecar {
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.contains(char::is_control) {
-        return Err(D::Error::custom(
-            "the text must be one line, without control characters",
-        ));
+        return Err(D::Error::custom("the text must be one line, without control characters"));
     }
     Ok(Some(text))
 }
@@ -78,8 +71,7 @@ mod tests {
     use crate::policy::Slot;
 
     fn parse(text: &str) -> Result<Sidecar, String> {
-        Sidecar::parse(Path::new("lastlog.toml"), text.as_bytes())
-            .map_err(|error| error.to_string())
+        Sidecar::parse(Path::new("lastlog.toml"), text.as_bytes()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -99,25 +91,16 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(
-            sidecar.summary.as_deref(),
-            Some("Prints the last lines of the system log")
-        );
+        assert_eq!(sidecar.summary.as_deref(), Some("Prints the last lines of the system log"));
         assert_eq!(sidecar.usage.as_deref(), Some("lastlog"));
         assert!(sidecar.raw_output);
         assert_eq!(sidecar.settings["file"], "/var/log/dpkg.log");
-        let Asked::Only(grants) = sidecar.asked else {
-            panic!("{:?}", sidecar.asked)
-        };
+        let Asked::Only(grants) = sidecar.asked else { panic!("{:?}", sidecar.asked) };
         assert_eq!(grants.digest.read, [PathBuf::from("/")]);
         assert_eq!(grants.process[0].program, PathBuf::from("/usr/bin/tail"));
         assert_eq!(
             grants.process[0].args,
-            [
-                Slot::Literal("-n".to_owned()),
-                Slot::Int { min: 1, max: 1000 },
-                Slot::Any
-            ]
+            [Slot::Literal("-n".to_owned()), Slot::Int { min: 1, max: 1000 }, Slot::Any]
         );
     }
 
@@ -129,10 +112,7 @@ mod tests {
 
     #[test]
     fn a_grants_table_without_grants_asks_for_nothing() {
-        assert_eq!(
-            parse("[grants]").unwrap().asked,
-            Asked::Only(Grants::default())
-        );
+        assert_eq!(parse("[grants]").unwrap().asked, Asked::Only(Grants::default()));
     }
 
     #[test]
