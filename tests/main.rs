@@ -17,6 +17,7 @@ mod operation;
 mod ordering;
 mod process;
 mod process_grants;
+mod robustness;
 mod sandbox;
 mod seed;
 mod services;

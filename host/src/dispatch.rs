@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::capabilities::Call;
 use crate::error::{Code, Failure};
 use crate::line::split_words;
+use crate::logging::shortened;
 use crate::registry::{Command, Table};
 use crate::sandbox::Sandbox;
 use crate::tenants::{Tenant, Tenants};
@@ -68,7 +69,7 @@ impl Dispatcher {
         };
         let mut words = words.into_iter();
         let Some(name) = words.next() else { return Ok(()) };
-        tracing::info!(peer = %wire.peer(), tenant = %self.tenant, line, "line received");
+        tracing::info!(peer = %wire.peer(), tenant = %self.tenant, line = shortened(line), "line received");
         // One snapshot of tenant and commands serves the whole line.
         let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
@@ -172,13 +173,14 @@ impl Dispatcher {
             Outcome::Cancelled(gone) => (Some(gone.to_string()), false),
         };
         let outcome = outcome.as_str();
-        let (cpu, memory) = finished.map_or_else(Default::default, |finished| (finished.cpu, finished.memory));
+        let cpu = finished.map(|finished| tracing::field::debug(finished.cpu));
+        let memory = finished.map(|finished| finished.memory);
         let (peer, tenant, command) = (wire.peer(), &*self.tenant, &*command.name);
-        let (duration, cpu) = (began.elapsed(), cpu);
+        let duration = began.elapsed();
         macro_rules! finished {
             ($level:expr) => {
                 tracing::event!(
-                    $level, %peer, %tenant, %command, %outcome, ?duration, ?cpu, bytes, memory, cause, "command finished"
+                    $level, %peer, %tenant, %command, %outcome, ?duration, cpu, bytes, memory, cause, "command finished"
                 )
             };
         }

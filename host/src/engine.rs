@@ -21,12 +21,16 @@ const FIBER_STACK: usize = 2 * 1024 * 1024;
 const CORE_INSTANCES: u32 = 16;
 /// Memories of one component. More than one is rare, and each costs a slot of the pool.
 const MEMORIES: u32 = 4;
+/// Memories in the pool, unless there are more slots than that: each reserves 4 GiB of the 128 TiB address space.
+const MOST_MEMORIES: u32 = 8192;
 /// Tables of one component.
 const TABLES: u32 = 8;
 /// Elements of one table. Interpreters compiled to wasm need some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
 /// Bytes of a slot's memory that stay with the slot and are cleared by hand: no page table changes for a small guest.
 const KEEP_RESIDENT: usize = 512 * 1024;
+/// The same for a table.
+const KEEP_RESIDENT_TABLE: usize = 64 * 1024;
 
 /// What sizes the pool of instances.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +48,10 @@ pub fn running(size: PoolSize) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
-        // Most components have one memory; a quarter more serves the few that have several.
-        .total_memories(slots.saturating_add(slots / 4).saturating_add(MEMORIES))
+        // Whoever was admitted gets an instance, whatever others have: these are address space, not memory.
+        .total_memories(slots.saturating_mul(MEMORIES).min(slots.max(MOST_MEMORIES)))
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
-        .total_tables(slots.saturating_mul(2).saturating_add(TABLES))
+        .total_tables(slots.saturating_mul(TABLES))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
@@ -56,7 +60,7 @@ pub fn running(size: PoolSize) -> Result<Engine> {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(size.memory)
         .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT_TABLE)
         // Only pages that a guest touched are cleared, where the kernel can say which.
         .pagemap_scan(Enabled::Auto);
     // A slot that was used is used again: no mapping is made or torn down for a line.
@@ -98,9 +102,8 @@ fn shared_config() -> Config {
 
 /// The thread that advances the engine's epoch while anything runs.
 ///
-/// It is a thread of the operating system, so that a guest which holds every worker cannot hold the clock too, and it
-/// ends with the last handle on the engine.
-#[derive(Clone)]
+/// It is a thread of the operating system, so that a guest which holds every worker cannot hold the clock too. It ends when
+/// the clock is dropped.
 pub struct Clock {
     shared: Arc<ClockState>,
     thread: Thread,
@@ -110,6 +113,7 @@ pub struct Clock {
 struct ClockState {
     running: AtomicUsize,
     parked: AtomicBool,
+    stopped: AtomicBool,
 }
 
 /// Held while a guest may run.
@@ -128,7 +132,9 @@ impl Clock {
         let state = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
             let mut idle = 0;
-            while let Some(engine) = engine.upgrade() {
+            while !state.stopped.load(Ordering::SeqCst) {
+                // The engine is not kept alive by its clock.
+                let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
                 drop(engine);
                 idle = if state.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
@@ -158,10 +164,17 @@ impl ClockState {
     /// way round, so one of the two always sees the other.
     fn park(&self) {
         self.parked.store(true, Ordering::SeqCst);
-        while self.running.load(Ordering::SeqCst) == 0 {
+        while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
             thread::park();
         }
         self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.thread.unpark();
     }
 }
 

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run_server(arguments: &Serve) -> Result<(), String> {
-    logging::start(arguments.log_format)?;
+    let log = logging::start(arguments.log_format)?;
     capabilities::self_test()?;
     // What the host was started with is none of its children's business, a supervisor's descriptors least of all.
     close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
@@ -47,6 +47,7 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     let result = runtime.block_on(server::serve(config, load));
     // Whatever the blocking pool still does was cancelled; it is not waited for.
     runtime.shutdown_background();
+    log.report_losses();
     result
 }
 

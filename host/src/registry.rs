@@ -22,13 +22,15 @@ use crate::config;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
 use kind::Kind;
-use scan::Found;
+use scan::{Found, Stamps};
 use sidecar::Sidecar;
 
 /// The commands of one tenant at one moment.
 #[derive(Default)]
 pub struct Table {
     commands: BTreeMap<String, Arc<Command>>,
+    /// Files that do not serve as they are, by name; they are not tried again until they change.
+    refused: BTreeMap<String, (Stamps, Problem)>,
 }
 
 /// One command, with everything that a line needs to run it.
@@ -47,6 +49,10 @@ pub struct Command {
     pub grants: Effective,
     /// The code.
     pub code: Arc<Code>,
+    /// The sidecar that all but the code came from, for the next table.
+    sidecar: Arc<Sidecar>,
+    /// The files as they were when they were read.
+    stamps: Stamps,
 }
 
 /// Code that is loaded once, however many commands use it.
@@ -86,6 +92,38 @@ impl Table {
     pub fn len(&self) -> usize {
         self.commands.len()
     }
+
+    /// The files that do not serve.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.refused.values().map(|(_, problem)| problem)
+    }
+}
+
+/// When files are taken as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once: somebody asked for it.
+    Now,
+    /// When nobody is writing them any more: something seems to have changed.
+    Settled,
+}
+
+/// A tenant's directories, read.
+pub struct Loaded {
+    /// What they hold.
+    pub table: Table,
+    /// A directory that cannot be read; the table then has what was there before.
+    pub unreadable: Option<Problem>,
+    /// Some file is still being written, so it is worth looking again soon.
+    pub unsettled: bool,
+}
+
+/// The configuration that a table is made for.
+pub struct Owner<'a> {
+    /// The tenant.
+    pub tenant: &'a config::Tenant,
+    /// Its grants.
+    pub grants: &'a Arc<Grants>,
 }
 
 impl Registry {
@@ -94,64 +132,88 @@ impl Registry {
         Registry { sandbox, cache, loaded: Mutex::default() }
     }
 
-    /// Reads a tenant's directories. Where a file does not serve, what `before` had under its name stays.
+    /// Reads a tenant's directories. A file that did not change since `before` is not read again; where one does not
+    /// serve, the version in `before` stays, under the owner's configuration as it is now.
     ///
     /// Blocks while it reads and compiles.
-    ///
-    /// # Errors
-    /// When a directory cannot be read.
-    pub fn load(
-        &self,
-        tenant: &config::Tenant,
-        grants: &Arc<Grants>,
-        before: &Table,
-    ) -> Result<(Table, Vec<Problem>), Problem> {
+    pub fn load(&self, owner: &Owner<'_>, before: &Table, pace: Pace) -> Loaded {
+        let mut loaded = Loaded { table: Table::default(), unreadable: None, unsettled: false };
         let mut found = BTreeMap::new();
-        for directory in &tenant.commands {
-            // A later directory wins, so a tenant's own commands go before the shared ones.
-            for file in scan::scan(directory)? {
-                found.insert(file.name.clone(), file);
+        for directory in &owner.tenant.commands {
+            match scan::scan(directory) {
+                // A later directory wins, so a tenant's own commands go after the shared ones.
+                Ok(files) => found.extend(files.into_iter().map(|file| (file.name.clone(), file))),
+                Err(problem) => loaded.unreadable = Some(problem),
             }
         }
-        let mut table = Table::default();
-        let mut problems = Vec::new();
+        if loaded.unreadable.is_some() {
+            loaded.table.commands =
+                before.commands.iter().map(|(name, old)| (name.clone(), Arc::new(owner.again(old)))).collect();
+            return loaded;
+        }
         for (name, file) in found {
-            match self.command(&file, tenant, grants) {
-                Ok(command) => {
-                    table.commands.insert(name, Arc::new(command));
-                }
-                Err(problem) => {
-                    if let Some(old) = before.commands.get(&name) {
-                        table.commands.insert(name, Arc::clone(old));
-                    }
-                    problems.push(problem);
-                }
-            }
+            self.load_file(&mut loaded, owner, before, pace, name, &file);
         }
         self.forget_unused();
-        Ok((table, problems))
+        loaded
     }
 
-    fn command(&self, file: &Found, tenant: &config::Tenant, grants: &Arc<Grants>) -> Result<Command, Problem> {
+    fn load_file(&self, into: &mut Loaded, owner: &Owner<'_>, before: &Table, pace: Pace, name: String, file: &Found) {
+        let old = before.commands.get(&name);
+        let keep_old = |into: &mut Loaded| {
+            if let Some(old) = old {
+                into.table.commands.insert(name.clone(), Arc::new(owner.again(old)));
+            }
+        };
+        let stamps = file.stamps();
+        if !stamps.are_settled() && pace == Pace::Settled {
+            into.unsettled = true;
+            keep_old(into);
+            return;
+        }
+        if old.is_some_and(|old| old.stamps == stamps && stamps.are_settled()) {
+            keep_old(into);
+            return;
+        }
+        if let Some((refused, problem)) = before.refused.get(&name)
+            && *refused == stamps
+            && stamps.are_settled()
+        {
+            into.table.refused.insert(name.clone(), (stamps, problem.clone()));
+            keep_old(into);
+            return;
+        }
+        match self.read(file) {
+            Ok((sidecar, code)) => {
+                let command = owner.command(name.clone(), Arc::new(sidecar), code, stamps);
+                into.table.commands.insert(name, Arc::new(command));
+            }
+            Err(problem) => {
+                tracing::warn!(
+                    tenant = %owner.tenant.name,
+                    path = %problem.path.display(),
+                    reason = problem.reason,
+                    "command file refused"
+                );
+                keep_old(into);
+                into.table.refused.insert(name, (stamps, problem));
+            }
+        }
+    }
+
+    /// Reads a command's two files.
+    fn read(&self, file: &Found) -> Result<(Sidecar, Arc<Code>), Problem> {
         let sidecar = match &file.sidecar {
-            Some(path) => scan::read(path).and_then(|bytes| {
-                Sidecar::parse(path, &bytes).map_err(|error| Problem { path: path.clone(), reason: error.to_string() })
-            })?,
+            Some(path) => {
+                let bytes = scan::read(path, scan::MAX_SIDECAR)?;
+                Sidecar::parse(path, &bytes)
+                    .map_err(|error| Problem { path: path.clone(), reason: error.to_string() })?
+            }
             None => Sidecar::default(),
         };
-        let wasm = scan::read(&file.path)?;
+        let wasm = scan::read(&file.path, scan::MAX_WASM)?;
         let code = self.code(&wasm).map_err(|reason| Problem { path: file.path.clone(), reason })?;
-        let overrides = tenant.settings.get(&file.name);
-        let settings = sidecar.settings.iter().chain(overrides.into_iter().flatten());
-        Ok(Command {
-            name: file.name.clone(),
-            summary: sidecar.summary.unwrap_or_default(),
-            usage: sidecar.usage.unwrap_or_else(|| file.name.clone()),
-            raw_output: sidecar.raw_output && tenant.raw_output,
-            settings: settings.map(|(key, value)| (key.clone(), value.clone())).collect(),
-            grants: Effective::new(Arc::clone(grants), sidecar.asked),
-            code,
-        })
+        Ok((sidecar, code))
     }
 
     /// The code of a `.wasm` file: loaded already, or from the cache, or compiled now.
@@ -175,6 +237,29 @@ impl Registry {
 
     fn forget_unused(&self) {
         lock(&self.loaded).retain(|_, code| code.strong_count() > 0);
+    }
+}
+
+impl Owner<'_> {
+    fn command(&self, name: String, sidecar: Arc<Sidecar>, code: Arc<Code>, stamps: Stamps) -> Command {
+        let overrides = self.tenant.settings.get(&name);
+        let settings = sidecar.settings.iter().chain(overrides.into_iter().flatten());
+        Command {
+            summary: sidecar.summary.clone().unwrap_or_default(),
+            usage: sidecar.usage.clone().unwrap_or_else(|| name.clone()),
+            raw_output: sidecar.raw_output && self.tenant.raw_output,
+            settings: settings.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            grants: Effective::new(Arc::clone(self.grants), sidecar.asked.clone()),
+            name,
+            code,
+            sidecar,
+            stamps,
+        }
+    }
+
+    /// The same files under the owner's configuration: a grant that was taken back is gone, whatever became of the files.
+    fn again(&self, old: &Command) -> Command {
+        self.command(old.name.clone(), Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps)
     }
 }
 

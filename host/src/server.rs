@@ -1,7 +1,9 @@
 //! Listeners, connections and signals: from a configuration to a server that drains.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -9,16 +11,17 @@ use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Listener};
+use crate::config::{self, Config, Listener};
 use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
 use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
 use crate::session;
-use crate::tenants::{self, HashJobs, Tenants};
+use crate::tenants::{self, HashJobs, Strictness, Tenants};
 use crate::wire::{Wire, WireLimits};
 
 /// Connections that wait to be accepted.
@@ -42,15 +45,28 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
     let mut terminate = signals(SignalKind::terminate())?;
     let mut interrupt = signals(SignalKind::interrupt())?;
     let mut hang_up = signals(SignalKind::hangup())?;
-    let mut server = Server::start(&config).await?;
+    // Loading many commands for the first time takes a while; whoever has changed their mind need not wait for it.
+    let mut stop = pin!(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    let mut server = tokio::select! {
+        server = Server::start(&config) => server?,
+        () = &mut stop => return Ok(()),
+    };
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => match reload() {
-                Ok(config) => server.reload(&config).await,
-                Err(error) => tracing::error!(error, "configuration not reloaded; the old one stays"),
+            () = &mut stop => break,
+            _ = hang_up.recv() => {}
+        }
+        match reload() {
+            Ok(config) => tokio::select! {
+                () = server.reload(config) => {}
+                () = &mut stop => break,
             },
+            Err(error) => tracing::error!(error, "configuration not reloaded; the old one stays"),
         }
     }
     server.drain().await;
@@ -62,15 +78,29 @@ struct Server {
     shared: Arc<Shared>,
     registry: Arc<Registry>,
     hash_jobs: HashJobs,
-    /// The listeners as they were asked for, each with what stops it.
-    listeners: Vec<(Listener, CancellationToken)>,
+    listeners: Vec<Listening>,
+    /// What cannot change while the host runs.
+    started_with: config::Server,
+    /// Largest memory that the instance pool has room for, in bytes.
+    largest_memory: usize,
+}
+
+/// A listener at work.
+struct Listening {
+    /// As it was asked for.
+    listener: Listener,
+    stop: CancellationToken,
+    /// Ends once its socket is closed.
+    accepting: JoinHandle<()>,
 }
 
 /// What every connection needs.
 struct Shared {
     host: Arc<Host>,
-    settings: RwLock<Arc<crate::config::Server>>,
+    settings: RwLock<Arc<config::Server>>,
     connections: AtomicUsize,
+    /// Whether the last client was turned away, so that the log says once that the host is full.
+    full: AtomicBool,
     refusals: Semaphore,
     tasks: TaskTracker,
     /// No more lines.
@@ -87,7 +117,7 @@ impl Server {
         let sandbox = Arc::new(sandbox);
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), Cache::open(&config.server.cache)?));
         let hash_jobs = HashJobs::new(config.server.hash_jobs);
-        let tenants = load_tenants(config, Arc::default(), &registry, &hash_jobs).await?;
+        let tenants = load_tenants(config, Arc::default(), &registry, &hash_jobs, Strictness::Start).await?;
         let host = Host {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
@@ -98,12 +128,20 @@ impl Server {
             host: Arc::new(host),
             settings: RwLock::new(Arc::new(config.server.clone())),
             connections: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
             refusals: Semaphore::new(REFUSALS),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             aborting: CancellationToken::new(),
         };
-        let mut server = Server { shared: Arc::new(shared), registry, hash_jobs, listeners: Vec::new() };
+        let mut server = Server {
+            shared: Arc::new(shared),
+            registry,
+            hash_jobs,
+            listeners: Vec::new(),
+            started_with: config.server.clone(),
+            largest_memory: memory,
+        };
         let sockets = config.listeners.iter().map(|listener| Ok((listener, bind(listener.address)?)));
         // All are bound before the first is announced, so that what was announced stays.
         for (listener, socket) in sockets.collect::<Result<Vec<_>, String>>()? {
@@ -115,48 +153,84 @@ impl Server {
     /// Announces a listener and accepts on it.
     fn listen(&mut self, listener: &Listener, socket: TcpListener) -> Result<(), String> {
         let address = socket.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
-        println!("listening on {address}");
+        // Whoever started the host may have stopped reading; that is no reason to stop serving.
+        if let Err(error) = writeln!(io::stdout(), "listening on {address}") {
+            tracing::warn!(%error, "cannot announce a listener on standard output");
+        }
         tracing::info!(%address, tenant = %listener.tenant, "listening");
         let stop = self.shared.draining.child_token();
         let accept = accept(socket, listener.tenant.clone(), Arc::clone(&self.shared), stop.clone());
-        tokio::spawn(accept);
-        self.listeners.push((listener.clone(), stop));
+        let accepting = tokio::spawn(accept);
+        self.listeners.push(Listening { listener: listener.clone(), stop, accepting });
         Ok(())
     }
 
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
-    async fn reload(&mut self, config: &Config) {
+    async fn reload(&mut self, mut config: Config) {
+        self.keep_what_needs_a_restart(&mut config);
         let before = self.shared.host.tenants.load_full();
-        let tenants = match load_tenants(config, before, &self.registry, &self.hash_jobs).await {
+        let loaded = load_tenants(&config, before, &self.registry, &self.hash_jobs, Strictness::Reload).await;
+        let tenants = match loaded {
             Ok(tenants) => tenants,
             Err(error) => {
                 tracing::error!(error, "configuration not reloaded; the old one stays");
                 return;
             }
         };
+        self.shared.host.tenants.store(Arc::new(tenants));
+        if let Ok(mut settings) = self.shared.settings.write() {
+            *settings = Arc::new(config.server.clone());
+        }
+        self.replace_listeners(&config).await;
+        tracing::info!("configuration reloaded");
+    }
+
+    /// The engine is made once, so what sizes it stays as it was.
+    fn keep_what_needs_a_restart(&self, config: &mut Config) {
+        let (old, new) = (&self.started_with, &mut config.server);
+        let kept = |key: &str| tracing::warn!(key, "this change needs a restart; the old value stays");
+        if new.max_invocations != old.max_invocations {
+            kept("server.max-invocations");
+            new.max_invocations = old.max_invocations;
+        }
+        if new.hash_jobs != old.hash_jobs {
+            kept("server.hash-jobs");
+            new.hash_jobs = old.hash_jobs;
+        }
+        if new.cache != old.cache {
+            kept("server.cache");
+            new.cache.clone_from(&old.cache);
+        }
+        for (name, tenant) in &mut config.tenants {
+            if tenant.limits.memory > self.largest_memory {
+                kept(&format!("tenants.{name}.limits.memory"));
+                tenant.limits.memory = self.largest_memory;
+            }
+        }
+    }
+
+    async fn replace_listeners(&mut self, config: &Config) {
         let mut old = std::mem::take(&mut self.listeners);
         let mut new = Vec::new();
         for listener in &config.listeners {
-            match old.iter().position(|(known, _)| known == listener) {
+            match old.iter().position(|known| known.listener == *listener) {
                 Some(index) => self.listeners.push(old.swap_remove(index)),
                 None => new.push(listener),
             }
         }
         // What is not wanted is given up first, for an address may only have changed its tenant.
-        for (listener, stop) in old {
+        for Listening { listener, stop, accepting } in old {
             tracing::info!(address = %listener.address, tenant = %listener.tenant, "no longer listening");
             stop.cancel();
-        }
-        self.shared.host.tenants.store(Arc::new(tenants));
-        if let Ok(mut settings) = self.shared.settings.write() {
-            *settings = Arc::new(config.server.clone());
+            if let Err(error) = accepting.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
         for listener in new {
             if let Err(error) = bind(listener.address).and_then(|socket| self.listen(listener, socket)) {
                 tracing::error!(error, "listener not opened");
             }
         }
-        tracing::info!("configuration reloaded");
     }
 
     /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off.
@@ -183,9 +257,10 @@ async fn load_tenants(
     before: Arc<Tenants>,
     registry: &Arc<Registry>,
     hash_jobs: &HashJobs,
+    strictness: Strictness,
 ) -> Result<Tenants, String> {
     let (config, registry, hash_jobs) = (config.clone(), Arc::clone(registry), hash_jobs.clone());
-    let load = move || tenants::load(&config, &before, &registry, &hash_jobs);
+    let load = move || tenants::load(&config, &before, &registry, &hash_jobs, strictness);
     let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
     loaded.map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))
 }
@@ -219,7 +294,10 @@ async fn accept(socket: TcpListener, tenant: String, shared: Arc<Shared>, stop: 
                 if back_off == BACK_OFF {
                     tracing::warn!(%error, "cannot accept connections; trying again");
                 }
-                tokio::time::sleep(back_off).await;
+                tokio::select! {
+                    () = tokio::time::sleep(back_off) => {}
+                    () = stop.cancelled() => return,
+                }
                 back_off = (back_off * 2).min(LONGEST_BACK_OFF);
             }
         }
@@ -236,7 +314,7 @@ impl Drop for Place {
 }
 
 impl Shared {
-    fn settings(&self) -> Arc<crate::config::Server> {
+    fn settings(&self) -> Arc<config::Server> {
         let settings = self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(&settings)
     }
@@ -262,6 +340,7 @@ impl Shared {
             self.turn_away(wire);
             return;
         }
+        self.full.store(false, Ordering::Relaxed);
         let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant.to_owned(), limits.max_line);
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
@@ -276,7 +355,9 @@ impl Shared {
     }
 
     fn turn_away(self: &Arc<Shared>, wire: Arc<Wire>) {
-        tracing::info!(peer = %wire.peer(), "connection refused: too many connections");
+        if !self.full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(peer = %wire.peer(), "too many connections; clients are turned away");
+        }
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
             if let Ok(_place) = shared.refusals.try_acquire() {

@@ -11,6 +11,10 @@ use crate::error::{Code, Failure};
 use crate::line::Line;
 use crate::wire::{Gone, Input, Wire};
 
+/// Lines after which a connection lets others go on. Lines that run no guest never wait, so one that sends nothing else
+/// would keep its thread.
+const LINES_PER_TURN: u64 = 64;
+
 /// Why a session ended, as the log has it.
 #[derive(Debug, thiserror::Error)]
 pub enum End {
@@ -43,11 +47,21 @@ pub async fn serve(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
 }
 
 async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &CancellationToken) -> Result<End, Gone> {
-    loop {
+    for lines in 1_u64.. {
+        if lines % LINES_PER_TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+        if wire.is_full() {
+            wire.below_high_water().await?;
+        }
+        // What has arrived is run; nothing more is read once the server is stopping.
+        if drain.is_cancelled() && !wire.has_line() {
+            break;
+        }
         let input = tokio::select! {
             biased;
+            () = drain.cancelled(), if !drain.is_cancelled() => continue,
             input = wire.next_line() => input?,
-            () = drain.cancelled() => return Ok(End::Draining),
         };
         let refusal = match input {
             Input::Line(Line::Text(line)) => {
@@ -72,4 +86,5 @@ async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
         wire.say(&refusal.line());
         return Ok(End::Refused(refusal.code));
     }
+    Ok(End::Draining)
 }

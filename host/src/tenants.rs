@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{self, Config, Limits};
 use crate::policy::Grants;
-use crate::registry::{Problem, Registry, Table};
+use crate::registry::{Loaded, Owner, Pace, Problem, Registry, Table};
 
 /// One tenant. A reload that changes its configuration makes a new one; lines that run keep theirs.
 pub struct Tenant {
@@ -29,9 +29,20 @@ pub struct Tenant {
     table: ArcSwap<Table>,
 }
 
-/// Bounds the hash jobs of the whole host, so that they cannot take the blocking pool from everything else.
+/// Bounds the hash jobs of the whole host, so that they cannot take the blocking pool from everything else, and of one
+/// tenant, so that it cannot take them all.
 #[derive(Clone)]
-pub struct HashJobs(Arc<Semaphore>);
+pub struct HashJobs {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    jobs: usize,
+}
+
+/// The places of one hash job.
+pub struct HashPlace {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
 
 /// All tenants by name.
 pub type Tenants = BTreeMap<String, Arc<Tenant>>;
@@ -39,13 +50,21 @@ pub type Tenants = BTreeMap<String, Arc<Tenant>>;
 impl HashJobs {
     /// At most `jobs` at once.
     pub fn new(jobs: usize) -> HashJobs {
-        HashJobs(Arc::new(Semaphore::new(jobs)))
+        HashJobs { all: Arc::new(Semaphore::new(jobs)), own: Arc::new(Semaphore::new(jobs)), jobs }
     }
 
-    /// Waits for a place.
-    pub async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed, so there always is a place in the end.
-        Arc::clone(&self.0).acquire_owned().await.ok()
+    /// A tenant's share: all of them if it is alone, else half, so that there is always one for another.
+    fn share(&self, tenants: usize) -> HashJobs {
+        let own = if tenants == 1 { self.jobs } else { (self.jobs / 2).max(1) };
+        HashJobs { own: Arc::new(Semaphore::new(own)), ..self.clone() }
+    }
+
+    /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
+    pub async fn acquire(&self) -> Option<HashPlace> {
+        // The semaphores are never closed, so there always is a place in the end.
+        let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(HashPlace { _own: own, _all: all })
     }
 }
 
@@ -70,47 +89,74 @@ impl Tenant {
         self.table.load_full()
     }
 
-    /// Reads the tenant's directories again and swaps in what they hold.
-    ///
-    /// # Errors
-    /// When a directory cannot be read; the commands stay as they were.
-    fn reload(&self, registry: &Registry) -> Result<(), Problem> {
-        let before = self.commands();
-        let (table, problems) = registry.load(&self.config, &self.grants, &before)?;
-        for problem in &problems {
-            tracing::warn!(
-                tenant = %self.name,
-                path = %problem.path.display(),
-                reason = problem.reason,
-                "command file refused"
-            );
-        }
-        tracing::info!(tenant = %self.name, commands = table.len(), refused = problems.len(), "commands loaded");
+    /// Reads the tenant's directories again. The table is not swapped in yet.
+    fn read(&self, registry: &Registry, pace: Pace) -> Loaded {
+        let owner = Owner { tenant: &self.config, grants: &self.grants };
+        registry.load(&owner, &self.commands(), pace)
+    }
+
+    /// Swaps in what was read.
+    fn take(&self, table: Table) {
+        tracing::info!(
+            tenant = %self.name,
+            commands = table.len(),
+            refused = table.problems().count(),
+            "commands loaded"
+        );
         self.table.store(Arc::new(table));
-        Ok(())
     }
 }
 
+/// What a directory that cannot be read means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strictness {
+    /// The host does not start.
+    Start,
+    /// The tenant keeps the commands that it has, and nobody else is touched.
+    Reload,
+}
+
 /// Makes the tenants of a configuration. One that did not change since `before` stays the same, places and all; only its
-/// directories are read again. Blocks while it reads and compiles.
+/// directories are read again. Nothing is swapped in before all is read. Blocks while it reads and compiles.
 ///
 /// # Errors
-/// When a tenant's directory cannot be read; nothing has changed then.
-pub fn load(config: &Config, before: &Tenants, registry: &Registry, hash_jobs: &HashJobs) -> Result<Tenants, Problem> {
-    let mut tenants = Tenants::new();
+/// At the start, when a tenant's directory cannot be read.
+pub fn load(
+    config: &Config,
+    before: &Tenants,
+    registry: &Registry,
+    hash_jobs: &HashJobs,
+    strictness: Strictness,
+) -> Result<Tenants, Problem> {
+    let mut read = Vec::new();
     for (name, wanted) in &config.tenants {
         let tenant = match before.get(name) {
             Some(tenant) if tenant.config == *wanted => Arc::clone(tenant),
-            Some(changed) => {
-                let tenant = Tenant::new(wanted, hash_jobs.clone());
-                // What served so far goes on serving where the new directories have a bad file of the same name.
-                tenant.table.store(changed.commands());
+            known => {
+                let tenant = Tenant::new(wanted, hash_jobs.share(config.tenants.len()));
+                if let Some(known) = known {
+                    // What served so far goes on serving where the new directories have a bad file of the same name.
+                    tenant.table.store(known.commands());
+                }
                 Arc::new(tenant)
             }
-            None => Arc::new(Tenant::new(wanted, hash_jobs.clone())),
         };
-        tenant.reload(registry)?;
-        tenants.insert(name.clone(), tenant);
+        let loaded = tenant.read(registry, Pace::Now);
+        match loaded.unreadable {
+            Some(problem) if strictness == Strictness::Start => return Err(problem),
+            Some(problem) => tracing::error!(
+                tenant = %name,
+                path = %problem.path.display(),
+                reason = problem.reason,
+                "commands not reloaded; the old ones stay"
+            ),
+            None => {}
+        }
+        read.push((tenant, loaded.table));
     }
-    Ok(tenants)
+    let take = |(tenant, table): (Arc<Tenant>, Table)| {
+        tenant.take(table);
+        (tenant.name.clone(), tenant)
+    };
+    Ok(read.into_iter().map(take).collect())
 }

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::pin::Pin;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, kill_process_group, pidfd_open, prlimit};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
@@ -22,6 +24,11 @@ use crate::policy::PathArgument;
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
+/// How long a spawn waits for a place among the tenant's children: as long as it takes to reap those just killed, which
+/// still hold theirs.
+const PLACE_TIME: Duration = Duration::from_millis(250);
+/// Descriptors that a child may have open.
+const MAX_DESCRIPTORS: u64 = 256;
 /// Unread bytes of standard error that are kept.
 const MAX_STDERR: usize = 64 * 1024;
 
@@ -53,7 +60,7 @@ impl Child {
     /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
     ///
     /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
-    fn spawn(program: &str, args: &[String], place: OwnedSemaphorePermit) -> io::Result<Child> {
+    fn spawn(program: &str, args: &[String], cpu: Duration, place: OwnedSemaphorePermit) -> io::Result<Child> {
         let mut child = Command::new(program)
             .args(args)
             .env_clear()
@@ -75,6 +82,7 @@ impl Child {
             }
         };
         let process = Process { child, group, pidfd, status: None, _place: place };
+        bound(group, cpu);
         // From here on the drop of `running` cleans up.
         let mut running =
             Child { process: Some(process), stdout: None, stderr: Stderr { pipe: None, kept: Vec::new() } };
@@ -197,6 +205,15 @@ fn poll_read(pipe: &mut Option<Receiver>, cx: &mut Context<'_>, bytes: &mut Vec<
     result
 }
 
+/// Sets a child's own limits. It has begun by then, which is early enough for what they are against.
+fn bound(child: Pid, cpu: Duration) {
+    let bounds = [(Limit::Cpu, cpu.as_secs() + 1), (Limit::Core, 0), (Limit::Nofile, MAX_DESCRIPTORS)];
+    for (resource, bound) in bounds {
+        // A child that has ended already needs none.
+        let _ = prlimit(Some(child), resource, Rlimit { current: Some(bound), maximum: Some(bound) });
+    }
+}
+
 /// Registers a pidfd with the runtime.
 #[expect(
     deprecated,
@@ -237,13 +254,16 @@ impl Host for ObjectView<'_> {
                 return Ok(Err(Error::Denied(denial.guest)));
             }
         };
-        let Ok(place) = self.call.tenant.children.clone().try_acquire_owned() else {
+        let place = Arc::clone(&self.call.tenant.children).acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
+        // Its wall-clock bound is the invocation's; more CPU time than that only a child of many threads could use.
+        let cpu = self.call.tenant.limits.timeout;
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
             confine(&plan.paths, &args)?;
-            Child::spawn(&program, &args, place).map_err(|error| match error.kind() {
+            Child::spawn(&program, &args, cpu, place).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Error::NotFound(program.clone()),
                 kind => Error::Io(kind.to_string()),
             })

@@ -8,11 +8,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compile::compile;
+
+/// How the names of entries begin that are being made.
+const FRESH: &str = ".compiling-";
+/// Age from which on nobody can be making one any more: longer than a compilation may take.
+const ABANDONED: Duration = Duration::from_secs(600);
 
 /// The directory of compiled code.
 pub struct Cache {
@@ -43,7 +49,9 @@ impl Cache {
                 directory.display()
             )));
         }
-        Ok(Cache { directory: directory.to_owned() })
+        let cache = Cache { directory: directory.to_owned() };
+        cache.sweep();
+        Ok(cache)
     }
 
     /// The component of a `.wasm` file, compiled at most once.
@@ -61,7 +69,7 @@ impl Cache {
             }
         }
         let fresh = tempfile::Builder::new()
-            .prefix(".compiling-")
+            .prefix(FRESH)
             .tempfile_in(&self.directory)
             .map_err(|error| format!("cannot be cached: {error}"))?
             .into_temp_path();
@@ -71,6 +79,20 @@ impl Cache {
             Ok(Some(component)) => Ok(component),
             Ok(None) => Err("vanished from the cache".to_owned()),
             Err(error) => Err(format!("compiled to code that does not load: {error}")),
+        }
+    }
+
+    /// Removes what a host that was killed left half-made.
+    fn sweep(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            let abandoned = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if entry.file_name().as_encoded_bytes().starts_with(FRESH.as_bytes())
+                && abandoned().is_some_and(|age| age > ABANDONED)
+            {
+                // Another host may have been faster; either way it is gone.
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 

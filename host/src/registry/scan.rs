@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -11,7 +13,9 @@ use super::Problem;
 use crate::config::is_name;
 
 /// Largest `.wasm` file that is looked at, in bytes.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
+pub const MAX_WASM: u64 = 256 * 1024 * 1024;
+/// Largest sidecar, in bytes.
+pub const MAX_SIDECAR: u64 = 64 * 1024;
 
 /// A command's files.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +26,59 @@ pub struct Found {
     pub path: PathBuf,
     /// The sidecar, where there is one.
     pub sidecar: Option<PathBuf>,
+}
+
+/// How long a file must have been left alone before it is taken for whole.
+const SETTLING: Duration = Duration::from_millis(100);
+
+/// How a command's two files looked: enough to see that one has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps {
+    wasm: Option<Stamp>,
+    sidecar: Option<Stamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Whether it had been left alone for a while. A file that had not might change once more within a clock tick, and
+    /// look the same.
+    settled: bool,
+}
+
+impl Found {
+    /// How the files look now.
+    pub fn stamps(&self) -> Stamps {
+        Stamps { wasm: Stamp::of(&self.path), sidecar: self.sidecar.as_deref().and_then(Stamp::of) }
+    }
+}
+
+impl Stamps {
+    /// Whether nobody seems to be writing the files.
+    pub fn are_settled(&self) -> bool {
+        [self.wasm, self.sidecar].iter().flatten().all(|stamp| stamp.settled)
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        let changed = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            // A time far in the future is a clock that was set back, not a file in use.
+            settled: now.abs_diff(changed) > SETTLING,
+        })
+    }
 }
 
 /// Lists the commands in a directory. Hidden files, other endings, and names that no client could type are passed over.
@@ -51,12 +108,12 @@ pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
     Ok(found.collect())
 }
 
-/// Reads a `.wasm` file. It must be a regular file itself: a link could point to what its tenant may not read, and a FIFO
+/// Reads a file of at most `bound` bytes. It must be a regular file itself: a link could point to what its tenant may not read, and a FIFO
 /// would never end.
 ///
 /// # Errors
 /// When it is something else, too large, or cannot be read.
-pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Problem> {
     let problem = |reason: String| Problem { path: path.to_owned(), reason };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -69,9 +126,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
         return Err(problem("is not a regular file".to_owned()));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| problem(format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(problem(format!("is larger than {}", bytesize::ByteSize(MAX_FILE).display().iec())));
+    file.take(bound + 1).read_to_end(&mut bytes).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > bound {
+        return Err(problem(format!("is larger than {}", bytesize::ByteSize(bound).display().iec())));
     }
     Ok(bytes)
 }
@@ -99,9 +156,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.wasm");
         std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
-        assert!(read(&path).unwrap_err().reason.contains("symbolic link"));
+        assert!(read(&path, MAX_WASM).unwrap_err().reason.contains("symbolic link"));
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(read(&path).unwrap_err().reason.contains("not a regular file"));
+        assert!(read(&path, MAX_WASM).unwrap_err().reason.contains("not a regular file"));
     }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer};
 use crate::config::{self, ConfigError, Document};
 use crate::policy::{Asked, Grants};
 
+/// Longest summary or usage line, in characters: `help` shows them all at once.
+const MAX_TEXT: usize = 200;
+
 /// A command's sidecar. The default is what goes for a command without one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sidecar {
@@ -57,6 +60,9 @@ struct RawSidecar {
 /// Reads text that `help` shows in a line of its own, which must not look like several.
 fn one_line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
+    if text.chars().count() > MAX_TEXT {
+        return Err(D::Error::custom(format!("the text is longer than {MAX_TEXT} characters")));
+    }
     if text.contains(char::is_control) {
         return Err(D::Error::custom("the text must be one line, without control characters"));
     }

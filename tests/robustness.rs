@@ -1,0 +1,172 @@
+//! What must not stop the host nor hold up others: floods without a guest, a log that fails, grants taken back,
+//! listeners that change hands, clients that never stop sending.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::process::{ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Client, HostBuilder, eventually, machine};
+
+/// The address in the next readiness line.
+fn next_address(stdout: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("the host prints lines");
+    line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no readiness line: {line:?}")).to_owned()
+}
+
+/// Sends the same line again and again and reads whatever comes, until told to stop.
+fn flood(address: std::net::SocketAddr, line: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<()> {
+    let mut sending = TcpStream::connect(address).expect("the host accepts");
+    let mut reading = sending.try_clone().expect("a second handle");
+    let lines = line.repeat(4096);
+    let stop = Arc::clone(stop);
+    thread::spawn(move || {
+        thread::spawn(move || while sending.write_all(lines.as_bytes()).is_ok() {});
+        let mut replies = vec![0; 1 << 16];
+        while !stop.load(Ordering::Relaxed) && reading.read(&mut replies).is_ok_and(|read| read > 0) {}
+        let _ = reading.shutdown(std::net::Shutdown::Both);
+    })
+}
+
+#[test]
+fn a_flood_of_unknown_commands_leaves_others_served() {
+    let host = HostBuilder::new().env("RUST_LOG", "warn").start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = (0..4).map(|_| flood(host.address(), "x\n", &stop)).collect();
+    let mut client = host.connect();
+    for round in 0..20 {
+        client.reply(format!("echo {round}")).is([&*round.to_string()]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for flood in floods {
+        flood.join().expect("no panic");
+    }
+    assert!(host.connect().is_served());
+}
+
+#[test]
+fn error_lines_that_nobody_reads_are_held_back() {
+    let host = HostBuilder::new().server("write-timeout = \"10m\"").start();
+    assert!(host.connect().is_served());
+    let before = machine::memory_kib(host.pid(), "VmRSS");
+    let mut clients: Vec<Client> = (0..40).map(|_| host.connect()).collect();
+    for client in &mut clients {
+        drop(client.send_aside(b"\xff\n".repeat(1 << 20)));
+    }
+    // Once this one has been answered, all the others have filled what they may.
+    for _ in 0..50 {
+        assert!(host.connect().is_served());
+    }
+    let grown = machine::memory_kib(host.pid(), "VmRSS").saturating_sub(before);
+    assert!(grown < 40 * 512, "40 clients that never read cost {grown} KiB");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let (_dir, mut command) = HostBuilder::new().into_command();
+    let full = fs::File::options().write(true).open("/dev/full").expect("there is /dev/full");
+    let mut host = command.stdout(Stdio::piped()).stderr(full).spawn().expect("the host starts");
+    let address = next_address(&mut BufReader::new(host.stdout.take().expect("a pipe")));
+    assert!(Client::connect(address.parse().expect("an address")).is_served());
+    stop(&mut host);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let (_dir, mut command) = HostBuilder::new().into_command();
+    let (unread, log) = std::io::pipe().expect("a pipe");
+    let mut host = command.stdout(Stdio::piped()).stderr(OwnedFd::from(log)).spawn().expect("the host starts");
+    drop(command);
+    let address = next_address(&mut BufReader::new(host.stdout.take().expect("a pipe")));
+    let mut client = Client::connect(address.parse().expect("an address"));
+    // Far more records than a pipe holds.
+    for _ in 0..2000 {
+        client.send(format!("echo {}\n", "x".repeat(1000)));
+        client.expect(format!("{}\n", "x".repeat(1000)));
+    }
+    stop(&mut host);
+    drop(unread);
+}
+
+#[test]
+fn a_closed_standard_output_stops_nothing() {
+    let (dir, mut command) = HostBuilder::new().into_command();
+    let mut host = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the host starts");
+    let address = next_address(&mut BufReader::new(host.stdout.take().expect("a pipe")));
+    let mut client = Client::connect(address.parse().expect("an address"));
+    assert!(client.is_served());
+    // A reload that announces one more listener, to nobody.
+    let config = dir.path().join("wasmline.toml");
+    let more = "\n[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"default\"\n";
+    let text = fs::read_to_string(&config).expect("a configuration") + more;
+    fs::write(&config, text).expect("it can be written");
+    let before = machine::open_descriptors(host.id());
+    kill_process(Pid::from_child(&host), Signal::HUP).expect("the host runs");
+    eventually("the new listener is open", || machine::open_descriptors(host.id()) > before);
+    assert!(client.is_served());
+    stop(&mut host);
+}
+
+/// Ends a host that must end well.
+fn stop(host: &mut std::process::Child) {
+    kill_process(Pid::from_child(host), Signal::TERM).expect("the host runs");
+    let mut status = None;
+    eventually("the host ends", || {
+        status = host.try_wait().expect("the host can be waited for");
+        status.is_some()
+    });
+    assert!(status.is_some_and(|status| status.success()), "the host ended with {status:?}");
+}
+
+#[test]
+fn a_grant_that_was_taken_back_is_gone_though_its_command_is_broken() {
+    let builder = HostBuilder::new().command("comphash");
+    let file = builder.file("file", "abc");
+    let host = builder.may_hash(file.parent().expect("a directory")).start();
+    let mut client = host.connect();
+    let request = format!("comphash {}", file.display());
+    client.reply(&request).is(["File hash is : a9993e364706816aba3e25717850c26c9cd0d89d"]);
+    fs::write(host.commands().join("comphash.wasm"), "garbage").expect("the file can be written");
+    let granted = fs::read_to_string(host.config()).expect("a configuration");
+    let line = granted.lines().find(|line| line.starts_with("read = ")).expect("a digest grant").to_owned();
+    host.edit_config(&line, "read = []");
+    host.signal(Signal::HUP);
+    host.wait_for_log(&["configuration reloaded"]);
+    client.reply(&request).begins("An error occured : ");
+}
+
+#[test]
+fn an_address_changes_hands_at_a_reload() {
+    let builder = HostBuilder::new().fixture("whoami").more("[tenants.other]\ncommands = [\"commands\"]");
+    let host = builder.start();
+    for tenant in ["other", "default", "other"] {
+        let from = if tenant == "other" { "default" } else { "other" };
+        host.edit_config(&format!("tenant = \"{from}\""), &format!("tenant = \"{tenant}\""));
+        let announced = host.stdout().len();
+        host.signal(Signal::HUP);
+        eventually("the listener is announced anew", || host.stdout().len() > announced);
+        let line = host.stdout().last().cloned().expect("a readiness line");
+        let address = line.strip_prefix("listening on ").expect("an address").parse().expect("an address");
+        assert_eq!(Client::connect(address).reply("whoami").lines[0], format!("tenant {tenant}"));
+    }
+    assert!(!host.log().contains("listener not opened"), "{}", host.log());
+}
+
+#[test]
+fn a_client_that_never_stops_sending_is_drained() {
+    let mut host = HostBuilder::new().server("drain-timeout = \"10m\"").env("RUST_LOG", "warn").start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = flood(host.address(), "echo x\n", &stop);
+    assert!(host.connect().is_served());
+    host.signal(Signal::TERM);
+    assert!(host.wait_for_exit().success());
+    stop.store(true, Ordering::Relaxed);
+    flood.join().expect("no panic");
+}
