@@ -9,6 +9,7 @@ mod connection;
 mod digest;
 mod escaping;
 mod hostile;
+mod hot_reload;
 mod limits;
 mod lines;
 mod logs;

@@ -103,10 +103,14 @@ fn a_broken_configuration_leaves_the_old_one_in_force() {
         ("[server]", "[sever]", "sever"),
         ("colour = \"red\"", "colour = ", "wasmline.toml:"),
         ("[[listener]]", "[[listener]]\nport = 1", "port"),
+        // As it looks when somebody has begun to write it.
+        (&good, "", "empty"),
     ];
-    for (from, to, told) in broken {
+    for (round, (from, to, told)) in broken.into_iter().enumerate() {
         host.edit_config(from, to);
         host.signal(Signal::HUP);
+        let refusals = || host.log().matches("configuration not reloaded").count();
+        eventually("this reload is refused too", || refusals() > round);
         let line = host.wait_for_log(&["ERROR", told]);
         assert!(line.contains("wasmline.toml"), "{line}");
         client.reply("settings colour").is(["red"]);

@@ -105,7 +105,7 @@ pub struct Server {
     /// How long a line may take from its first byte to its LF.
     #[serde(deserialize_with = "units::duration")]
     pub line_timeout: Duration,
-    /// How long a client may take nothing of what is due to it.
+    /// How long a client may take to accept what is buffered for it.
     #[serde(deserialize_with = "units::duration")]
     pub write_timeout: Duration,
     /// How long running commands may go on once the server is told to stop.
@@ -203,6 +203,14 @@ impl Config {
         match load::read_file(&file, name) {
             Ok(bytes) => {
                 let beside = file.parent().unwrap_or(directory);
+                if bytes.is_empty() {
+                    // A file that is being written looks like this; taking it for a configuration without grants and
+                    // listeners would undo a running one.
+                    let file = name.display();
+                    return Err(ConfigError::Unfit(format!(
+                        "{file}: is empty; remove it to run without a configuration"
+                    )));
+                }
                 let document = Document::new(name, &bytes)?;
                 let mut config = Self::validate(&document, document.parse()?, beside, &overrides)?;
                 config.source = Some(file);

@@ -8,6 +8,7 @@ mod compile;
 mod kind;
 mod scan;
 pub mod sidecar;
+mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 pub use cache::Cache;
 pub use compile::{SUBCOMMAND as COMPILER, run_compiler};
+pub use watch::Watch;
 
 use crate::config;
 use crate::policy::{Effective, Grants};
@@ -31,6 +33,8 @@ pub struct Table {
     commands: BTreeMap<String, Arc<Command>>,
     /// Files that do not serve as they are, by name; they are not tried again until they change.
     refused: BTreeMap<String, (Stamps, Problem)>,
+    /// A directory that cannot be read.
+    unreadable: Option<Problem>,
 }
 
 /// One command, with everything that a line needs to run it.
@@ -93,9 +97,50 @@ impl Table {
         self.commands.len()
     }
 
-    /// The files that do not serve.
+    /// What does not serve: files, and a directory that cannot be read.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values().map(|(_, problem)| problem)
+        self.refused.values().map(|(_, problem)| problem).chain(&self.unreadable)
+    }
+
+    /// The directory that cannot be read, if there is one.
+    pub fn unreadable(&self) -> Option<&Problem> {
+        self.unreadable.as_ref()
+    }
+
+    /// Names of the commands that `newer` has and this does not, or has in another version; and of those it lost.
+    pub fn changes(&self, newer: &Table) -> Changes {
+        let names = |from: &Table, than: &Table| {
+            let same = |command: &Command, other: &Command| {
+                Arc::ptr_eq(&command.code, &other.code) && command.sidecar == other.sidecar
+            };
+            let differs = |command: &&Command| !than.get(&command.name).is_some_and(|other| same(command, other));
+            from.iter().filter(differs).map(|command| command.name.clone()).collect::<Vec<_>>()
+        };
+        let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
+        let refusals = |table: &Table| table.problems().cloned().collect::<Vec<_>>();
+        Changes {
+            new: names(newer, self),
+            lost: lost.map(|command| command.name.clone()).collect(),
+            refusals: refusals(self) != refusals(newer),
+        }
+    }
+}
+
+/// How one table differs from the one before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Commands that came, or came in a new version.
+    pub new: Vec<String>,
+    /// Commands that went.
+    pub lost: Vec<String>,
+    /// Whether other files do not serve than before.
+    pub refusals: bool,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.lost.is_empty() && !self.refusals
     }
 }
 
@@ -112,8 +157,6 @@ pub enum Pace {
 pub struct Loaded {
     /// What they hold.
     pub table: Table,
-    /// A directory that cannot be read; the table then has what was there before.
-    pub unreadable: Option<Problem>,
     /// Some file is still being written, so it is worth looking again soon.
     pub unsettled: bool,
 }
@@ -137,19 +180,23 @@ impl Registry {
     ///
     /// Blocks while it reads and compiles.
     pub fn load(&self, owner: &Owner<'_>, before: &Table, pace: Pace) -> Loaded {
-        let mut loaded = Loaded { table: Table::default(), unreadable: None, unsettled: false };
+        let mut loaded = Loaded { table: Table::default(), unsettled: false };
         let mut found = BTreeMap::new();
         for directory in &owner.tenant.commands {
             match scan::scan(directory) {
                 // A later directory wins, so a tenant's own commands go after the shared ones.
                 Ok(files) => found.extend(files.into_iter().map(|file| (file.name.clone(), file))),
-                Err(problem) => loaded.unreadable = Some(problem),
+                Err(problem) => {
+                    // A directory that is gone has no commands; one that cannot be read at present still has its own.
+                    let gone = !directory.exists();
+                    loaded.table.unreadable = Some(problem);
+                    if !gone {
+                        let again = |(name, old): (&String, &Arc<Command>)| (name.clone(), Arc::new(owner.again(old)));
+                        loaded.table.commands = before.commands.iter().map(again).collect();
+                        return loaded;
+                    }
+                }
             }
-        }
-        if loaded.unreadable.is_some() {
-            loaded.table.commands =
-                before.commands.iter().map(|(name, old)| (name.clone(), Arc::new(owner.again(old)))).collect();
-            return loaded;
         }
         for (name, file) in found {
             self.load_file(&mut loaded, owner, before, pace, name, &file);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config, Listener};
 use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
-use crate::registry::{Cache, Registry};
+use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
 use crate::session;
 use crate::tenants::{self, HashJobs, Strictness, Tenants};
@@ -103,6 +103,8 @@ struct Shared {
     full: AtomicBool,
     refusals: Semaphore,
     tasks: TaskTracker,
+    /// Held while commands are loaded, so that a rescan and a reload do not cross.
+    loading: Mutex<()>,
     /// No more lines.
     draining: CancellationToken,
     /// No more anything.
@@ -131,6 +133,7 @@ impl Server {
             full: AtomicBool::new(false),
             refusals: Semaphore::new(REFUSALS),
             tasks: TaskTracker::new(),
+            loading: Mutex::new(()),
             draining: CancellationToken::new(),
             aborting: CancellationToken::new(),
         };
@@ -147,6 +150,7 @@ impl Server {
         for (listener, socket) in sockets.collect::<Result<Vec<_>, String>>()? {
             server.listen(listener, socket)?;
         }
+        tokio::spawn(watch(Arc::clone(&server.shared), Arc::clone(&server.registry)));
         Ok(server)
     }
 
@@ -168,6 +172,8 @@ impl Server {
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
     async fn reload(&mut self, mut config: Config) {
         self.keep_what_needs_a_restart(&mut config);
+        let shared = Arc::clone(&self.shared);
+        let _loading = shared.loading.lock().await;
         let before = self.shared.host.tenants.load_full();
         let loaded = load_tenants(&config, before, &self.registry, &self.hash_jobs, Strictness::Reload).await;
         let tenants = match loaded {
@@ -263,6 +269,35 @@ async fn load_tenants(
     let load = move || tenants::load(&config, &before, &registry, &hash_jobs, strictness);
     let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
     loaded.map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))
+}
+
+/// Keeps the tenants' commands as their directories are, until the server drains.
+async fn watch(shared: Arc<Shared>, registry: Arc<Registry>) {
+    let mut watch = Watch::new();
+    let mut again = false;
+    loop {
+        let tenants = shared.host.tenants.load_full();
+        watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
+        tokio::select! {
+            () = watch.hint(again) => {}
+            () = shared.draining.cancelled() => return,
+        }
+        let _loading = shared.loading.lock().await;
+        // A reload may have made others meanwhile.
+        let tenants = shared.host.tenants.load_full();
+        let registry = Arc::clone(&registry);
+        let refresh = move || {
+            let unsettled = tenants.values().map(|tenant| tenant.refresh(&registry));
+            unsettled.fold(false, |any, unsettled| any | unsettled)
+        };
+        again = match tokio::task::spawn_blocking(refresh).await {
+            Ok(unsettled) => unsettled,
+            Err(error) => {
+                tracing::error!(%error, "a rescan of the commands failed");
+                false
+            }
+        };
+    }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, String> {

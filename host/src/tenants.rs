@@ -1,6 +1,7 @@
 //! Tenants at run time: what each may do, the commands it has, and the places that bound what it does at once.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -95,15 +96,42 @@ impl Tenant {
         registry.load(&owner, &self.commands(), pace)
     }
 
-    /// Swaps in what was read.
+    /// Swaps in what was read, and says what is different now.
     fn take(&self, table: Table) {
+        let table = Arc::new(table);
+        let changes = self.table.swap(Arc::clone(&table)).changes(&table);
+        if changes.is_empty() {
+            return;
+        }
         tracing::info!(
             tenant = %self.name,
             commands = table.len(),
+            new = %changes.new.join(" "),
+            lost = %changes.lost.join(" "),
             refused = table.problems().count(),
             "commands loaded"
         );
-        self.table.store(Arc::new(table));
+        if let Some(problem) = table.unreadable().filter(|_| changes.refusals) {
+            tracing::error!(
+                tenant = %self.name,
+                path = %problem.path.display(),
+                reason = problem.reason,
+                "commands directory cannot be read"
+            );
+        }
+    }
+
+    /// Reads the tenant's directories because something in them seems to have changed. True when some file is still
+    /// being written, so that it is worth looking again. Blocks while it reads and compiles.
+    pub fn refresh(&self, registry: &Registry) -> bool {
+        let loaded = self.read(registry, Pace::Settled);
+        self.take(loaded.table);
+        loaded.unsettled
+    }
+
+    /// The directories that its commands come from.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.config.commands
     }
 }
 
@@ -142,15 +170,8 @@ pub fn load(
             }
         };
         let loaded = tenant.read(registry, Pace::Now);
-        match loaded.unreadable {
-            Some(problem) if strictness == Strictness::Start => return Err(problem),
-            Some(problem) => tracing::error!(
-                tenant = %name,
-                path = %problem.path.display(),
-                reason = problem.reason,
-                "commands not reloaded; the old ones stay"
-            ),
-            None => {}
+        if let Some(problem) = loaded.table.unreadable().filter(|_| strictness == Strictness::Start) {
+            return Err(problem.clone());
         }
         read.push((tenant, loaded.table));
     }

@@ -11,7 +11,7 @@ mod builder;
 mod client;
 pub mod components;
 mod follower;
-mod guests;
+pub mod guests;
 mod host;
 pub mod machine;
 mod programs;

@@ -381,7 +381,7 @@ fn flags_are_relative_to_the_current_directory() {
 fn a_flag_out_of_range_is_refused() {
     let overrides = Overrides { max_connections: Some(0), ..Overrides::default() };
     assert_eq!(
-        load_with("", &overrides).unwrap_err(),
+        load_with("[server]", &overrides).unwrap_err(),
         "--max-connections is 0; it must be a whole number from 1 to 1000000"
     );
 }
@@ -393,4 +393,10 @@ fn the_cache_is_in_the_users_cache_directory() {
     assert_eq!(default_cache(path("x"), path("/home/u")), PathBuf::from("/home/u/.cache/wasmline"));
     assert_eq!(default_cache(None, path("/home/u")), PathBuf::from("/home/u/.cache/wasmline"));
     assert_eq!(default_cache(None, None), PathBuf::from("/var/cache/wasmline"));
+}
+
+#[test]
+fn an_empty_file_is_taken_for_one_being_written() {
+    let error = load("").unwrap_err();
+    assert!(error.contains("is empty"), "{error}");
 }

@@ -1,0 +1,252 @@
+//! A command is a file: what is copied, replaced, renamed or deleted takes effect without a restart and without harm.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::{Client, Host, HostBuilder, components, eventually, guests};
+
+/// Puts a file in place as one should: written elsewhere, then renamed.
+fn place(host: &Host, name: &str, bytes: &[u8]) {
+    let aside = host.files().join("aside");
+    fs::write(&aside, bytes).expect("a file can be written");
+    fs::rename(aside, host.commands().join(name)).expect("it can be renamed");
+}
+
+fn built(name: &str) -> Vec<u8> {
+    fs::read(guests::fixture(name)).expect("the fixture is built")
+}
+
+fn answers(client: &mut Client, request: &str, reply: &str) -> bool {
+    client.reply(request).lines == [reply]
+}
+
+#[track_caller]
+fn soon(client: &mut Client, request: &str, reply: &str) {
+    eventually(&format!("{request:?} is answered with {reply:?}"), || answers(client, request, reply));
+}
+
+#[test]
+fn files_come_and_go() {
+    let host = HostBuilder::new().start();
+    let mut client = host.connect();
+    client.reply("words a").is(["Command not found."]);
+    place(&host, "words.wasm", &built("words"));
+    soon(&mut client, "words a", "[a]");
+    fs::rename(host.commands().join("words.wasm"), host.commands().join("terms.wasm")).expect("it can be renamed");
+    soon(&mut client, "terms a", "[a]");
+    client.reply("words a").is(["Command not found."]);
+    // Replaced by a wholly different one.
+    place(&host, "terms.wasm", &built("counter"));
+    soon(&mut client, "terms", "1");
+    fs::remove_file(host.commands().join("terms.wasm")).expect("it can be removed");
+    soon(&mut client, "terms", "Command not found.");
+}
+
+#[test]
+fn a_sidecar_is_read_with_its_command() {
+    let host = HostBuilder::new().fixture("settings").sidecar("settings", "").start();
+    let mut client = host.connect();
+    client.reply("settings colour").is(["unset"]);
+    place(&host, "settings.toml", b"[settings]\ncolour = 'red'\n");
+    soon(&mut client, "settings colour", "red");
+    place(&host, "settings.toml", b"[settings]\ncolour = 'blue'\n");
+    soon(&mut client, "settings colour", "blue");
+    // A broken one leaves the pair as it was, and the log says why.
+    place(&host, "settings.toml", b"[setings]\n");
+    host.wait_for_log(&["refused", "settings.toml:1", "setings"]);
+    client.reply("settings colour").is(["blue"]);
+    fs::remove_file(host.commands().join("settings.toml")).expect("it can be removed");
+    soon(&mut client, "settings colour", "unset");
+}
+
+#[test]
+fn a_bad_version_leaves_the_old_one_serving() {
+    let whole = built("words");
+    let host = HostBuilder::new().fixture("words").start();
+    let mut client = host.connect();
+    for part in 0..64 {
+        let cut = whole.len() * part / 64;
+        place(&host, "words.wasm", &whole[..cut]);
+        client.reply("words still here").is(["[still]", "[here]"]);
+    }
+    host.wait_for_log(&["refused", "words.wasm"]);
+    client.reply("words a").is(["[a]"]);
+    place(&host, "words.wasm", &built("counter"));
+    soon(&mut client, "words", "1");
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_left_alone() {
+    let whole = built("words");
+    let host = HostBuilder::new().start();
+    let mut client = host.connect();
+    let mut file = fs::File::create(host.commands().join("words.wasm")).expect("a file can be made");
+    for piece in whole.chunks(whole.len() / 32) {
+        std::io::Write::write_all(&mut file, piece).expect("it can be written");
+        assert!(client.is_served());
+    }
+    drop(file);
+    soon(&mut client, "words a", "[a]");
+}
+
+#[test]
+fn hidden_and_temporary_files_are_none_of_its_business() {
+    let host = HostBuilder::new().start();
+    for name in [".words.wasm", "words.wasm.part", "words.wasm~", "Words.wasm", "words"] {
+        place(&host, name, &built("words"));
+    }
+    place(&host, "marker.wasm", &built("words"));
+    let mut client = host.connect();
+    soon(&mut client, "marker a", "[a]");
+    for name in [".words", "words.wasm", "Words", "words"] {
+        client.reply(name).is(["Command not found."]);
+    }
+}
+
+#[test]
+fn the_directory_itself_may_go_and_come_back() {
+    let host = HostBuilder::new().fixture("words").start();
+    let mut client = host.connect();
+    client.reply("words a").is(["[a]"]);
+    for _ in 0..3 {
+        fs::remove_dir_all(host.commands()).expect("the directory can be removed");
+        eventually("its commands are gone", || {
+            client.send("words a\n");
+            client.line() == "Command not found."
+        });
+        fs::create_dir(host.commands()).expect("the directory can be made");
+        place(&host, "echo.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
+        place(&host, "words.wasm", &built("words"));
+        eventually("its commands are back", || {
+            client.send("words a\n");
+            client.line() == "[a]"
+        });
+        soon(&mut client, "echo back", "back");
+    }
+}
+
+#[test]
+fn what_is_no_command_is_refused_and_harms_nothing() {
+    let host = HostBuilder::new().start();
+    let mut client = host.connect();
+    let refused = |name: &str| host.wait_for_log(&["refused", &format!("{name}.wasm")]);
+    place(&host, "text.wasm", b"(module)");
+    place(&host, "elf.wasm", &fs::read("/bin/true").expect("there is /bin/true"));
+    place(&host, "empty.wasm", b"");
+    place(&host, "strange.wasm", &components::importing("acme:warp/drive@1.0.0"));
+    std::os::unix::fs::symlink(guests::fixture("words"), host.commands().join("link.wasm")).expect("a link");
+    crate::support::machine::fifo(&host.commands().join("fifo.wasm"));
+    fs::create_dir(host.commands().join("directory.wasm")).expect("a directory");
+    for name in ["text", "elf", "empty", "strange", "link", "fifo", "directory"] {
+        refused(name);
+    }
+    assert!(refused("strange").contains("acme:warp/drive@1.0.0"));
+    assert!(refused("link").contains("symbolic link"));
+    for name in ["text", "elf", "empty", "strange", "link", "fifo", "directory"] {
+        client.reply(name).is(["Command not found."]);
+    }
+}
+
+#[test]
+fn replacements_under_load_lose_no_reply() {
+    let host = HostBuilder::new().fixture("words").env("RUST_LOG", "warn").start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let (address, stop) = (host.address(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut replies = 0_u64;
+                while !stop.load(Ordering::Relaxed) {
+                    client.send("words x\n".repeat(50));
+                    for _ in 0..50 {
+                        let line = client.line();
+                        assert!(line == "[x]", "after {replies} replies: {line:?}");
+                        replies += 1;
+                    }
+                }
+                replies
+            })
+        })
+        .collect();
+    let versions = [built("words"), with_custom_section(&built("words"), 1), with_custom_section(&built("words"), 2)];
+    for round in 0..10_000 {
+        place(&host, "words.wasm", &versions[round % versions.len()]);
+    }
+    place(&host, "words.wasm", &built("counter"));
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.join().expect("no reply was lost") > 0);
+    }
+    soon(&mut host.connect(), "words", "1");
+}
+
+/// The same component with other bytes: a custom section that nobody reads.
+fn with_custom_section(component: &[u8], tag: u8) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    bytes.extend([0, 3, 1, b't', tag]);
+    bytes
+}
+
+#[test]
+fn a_line_runs_on_the_version_that_it_began_with() {
+    let host = HostBuilder::new().fixture("readback").start();
+    let mut old = host.connect();
+    old.send("readback\nfirst\n");
+    old.expect("got: first\n");
+    place(&host, "readback.wasm", &built("counter"));
+    host.wait_for_log(&["commands loaded", "new=readback"]);
+    host.connect().reply("readback").is(["1"]);
+    old.send("second\n.\n");
+    old.expect("got: second\ndone\n");
+    old.reply("readback").is(["1"]);
+}
+
+#[test]
+fn a_compile_bomb_ends_in_a_reason_while_others_are_served() {
+    let host = HostBuilder::new().start();
+    let mut client = host.connect();
+    let bombs = [("blocks", nested("block", 15_000)), ("locals", locals(50_000)), ("loops", nested("loop", 11_000))];
+    for (name, text) in bombs {
+        let bomb = components::command(&[components::MEMORY, components::REALLOC, components::RUN, &text]);
+        place(&host, &format!("{name}.wasm"), &bomb);
+        // It may compile or not; it must come to an end, and nobody may notice meanwhile.
+        let ended = |line: &str| line.contains(&format!("{name}.wasm")) || line.contains(&format!("new={name}"));
+        eventually("the bomb compiles, or is refused with a reason", || {
+            client.reply("echo prompt").is(["prompt"]);
+            host.log().lines().any(ended)
+        });
+    }
+    assert!(client.is_served());
+}
+
+fn nested(kind: &str, depth: usize) -> String {
+    format!("(func {} {})", format!("{kind} ").repeat(depth), "end ".repeat(depth))
+}
+
+fn locals(count: usize) -> String {
+    format!("(func (local {}))", "i64 ".repeat(count))
+}
+
+#[test]
+fn one_compiled_copy_serves_two_tenants() {
+    let builder = HostBuilder::new().listener("default").listener("other").without_cache_flag();
+    let cache = builder.files().join("cache");
+    let builder = builder.server(&format!("cache = {:?}", cache)).more("[tenants.other]\ncommands = [\"more\"]");
+    let more = builder.commands().with_file_name("more");
+    fs::create_dir(&more).expect("a directory");
+    fs::copy(guests::fixture("words"), more.join("mine.wasm")).expect("a copy");
+    let host = builder.fixture("words").start();
+    Client::connect(host.addresses()[0]).reply("words a").is(["[a]"]);
+    let other = &mut Client::connect(host.addresses()[1]);
+    other.send("mine a\n");
+    other.expect("[a]\n");
+    assert_eq!(compiled(&cache), 2, "`echo` and one copy of `words`");
+}
+
+fn compiled(cache: &Path) -> usize {
+    let entries = fs::read_dir(cache).expect("the cache is there").flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).count()
+}
