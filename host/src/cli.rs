@@ -21,12 +21,26 @@ pub struct Cli {
 pub enum Action {
     /// Serve commands over TCP, until SIGTERM; SIGHUP re-reads the configuration.
     Serve(Serve),
+    /// Check the configuration and every command of every tenant, without serving.
+    Check(Check),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
         /// Where the code goes.
         output: PathBuf,
     },
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 when everything would serve, 1 with the reasons when not, 2 for bad usage.")]
+pub struct Check {
+    /// Configuration file. Without it `wasmline.toml` here
+    #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Private directory for compiled commands [default: wasmline in the user's cache directory]
+    #[arg(long, value_name = "DIR", env = "WASMLINE_CACHE")]
+    pub cache: Option<PathBuf>,
 }
 
 /// Arguments of `serve`. Flags override the environment, which overrides the file.

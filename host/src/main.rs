@@ -1,6 +1,7 @@
 //! wasmline: a line from a client runs as a sandboxed WebAssembly command.
 
 mod capabilities;
+mod check;
 mod cli;
 mod config;
 mod dispatch;
@@ -21,8 +22,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Action, Cli, Serve};
-use config::Config;
+use cli::{Action, Check, Cli, Serve};
+use config::{Config, Overrides};
 
 /// The first descriptor after the standard ones.
 const FIRST_INHERITED: i32 = 3;
@@ -30,6 +31,7 @@ const FIRST_INHERITED: i32 = 3;
 fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Serve(serve) => report(run_server(&serve)),
+        Action::Check(check) => report(run_check(&check)),
         Action::Compile { output } => registry::run_compiler(&output),
     }
 }
@@ -49,6 +51,15 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     runtime.shutdown_background();
     log.report_losses();
     result
+}
+
+fn run_check(arguments: &Check) -> Result<(), String> {
+    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
+    let config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    match check::check(&config, &mut std::io::stdout())? {
+        0 => Ok(()),
+        reasons => Err(format!("{reasons} of these would not serve")),
+    }
 }
 
 fn report(result: Result<(), String>) -> ExitCode {

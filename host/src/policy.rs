@@ -6,7 +6,7 @@
 mod fit;
 mod grants;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::fit::{Beneath, PathArgument};
@@ -97,6 +97,25 @@ impl Effective {
             find(Key::Sidecar, asked)?;
         }
         Ok(place)
+    }
+
+    /// What the command asks for and its tenant grants nothing of, a line each. Such a command will be denied whatever it
+    /// is called with.
+    pub fn unmet(&self) -> Vec<String> {
+        let Asked::Only(asked) = &self.asked else { return Vec::new() };
+        let granted = &self.tenant;
+        let programs = asked.process.iter().map(|rule| &rule.program);
+        let programs = programs.filter(|program| granted.process.iter().all(|rule| rule.program != **program));
+        let roots = &asked.digest.read;
+        let overlaps = |root: &Path, other: &Path| root.starts_with(other) || other.starts_with(root);
+        let apart = |root: &&PathBuf| !granted.digest.read.iter().any(|other| overlaps(root, other));
+        let programs = programs.map(|program| {
+            format!("asks to run {}; the tenant needs a [[grants.process]] with this program", program.display())
+        });
+        let roots = roots.iter().filter(apart).map(|root| {
+            format!("asks to hash files beneath {}; the tenant needs it in grants.digest.read", root.display())
+        });
+        programs.chain(roots).collect()
     }
 
     /// The grants that must all allow an action.

@@ -21,5 +21,5 @@ pub use builder::{HostBuilder, quoted};
 pub use client::Client;
 pub use follower::Follower;
 pub use host::Host;
-pub use programs::{pipe_into, program, type_into, wasmline};
+pub use programs::{Outcome, pipe_into, program, type_into, wasmline};
 pub use wait::eventually;

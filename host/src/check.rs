@@ -1,0 +1,59 @@
+//! `wasmline check`: the configuration and every command of every tenant, without serving.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::engine::PoolSize;
+use crate::policy::Grants;
+use crate::registry::{Cache, Owner, Pace, Registry, Table};
+use crate::sandbox::Sandbox;
+
+/// Loads everything as the server would, and writes a line for each command. Returns how many reasons there are not to
+/// serve this configuration.
+///
+/// # Errors
+/// When the check itself cannot be made, or its result not be written.
+pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
+    let memory = config.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default();
+    // Nothing is run, so one place is enough.
+    let sandbox = Sandbox::new(PoolSize { invocations: 1, memory })
+        .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+    let registry = Registry::new(Arc::new(sandbox), Cache::open(&config.server.cache)?);
+    let mut reasons = 0;
+    for tenant in config.tenants.values() {
+        let grants = Arc::new(tenant.grants.clone());
+        let owner = Owner { tenant, grants: &grants };
+        let table = registry.load(&owner, &Table::default(), Pace::Now).table;
+        reasons += report(&tenant.name, &grants, &table, out).map_err(|error| format!("cannot write: {error}"))?;
+    }
+    Ok(reasons)
+}
+
+fn report(tenant: &str, grants: &Grants, table: &Table, out: &mut impl Write) -> io::Result<usize> {
+    let mut reasons = 0;
+    writeln!(out, "tenant {tenant}")?;
+    for command in table.iter() {
+        let unmet = command.grants.unmet();
+        reasons += unmet.len();
+        match unmet.as_slice() {
+            [] => writeln!(out, "  ok         {}", command.name)?,
+            unmet => {
+                for wish in unmet {
+                    writeln!(out, "  ungranted  {}: {wish}", command.name)?;
+                }
+            }
+        }
+    }
+    for problem in table.problems() {
+        reasons += 1;
+        writeln!(out, "  refused    {}: {}", problem.path.display(), problem.reason)?;
+    }
+    if table.len() == 0 && reasons == 0 {
+        writeln!(out, "  no commands")?;
+    }
+    if *grants == Grants::default() {
+        writeln!(out, "  nothing is granted to this tenant")?;
+    }
+    Ok(reasons)
+}
