@@ -19,7 +19,7 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     // Nothing is run, so one place is enough.
     let sandbox = Sandbox::new(PoolSize { invocations: 1, memory })
         .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
-    let registry = Registry::new(Arc::new(sandbox), Cache::open(&config.server.cache)?);
+    let registry = Registry::new(Arc::new(sandbox), Cache::open(&config.server.cache, config.server.cache_size)?);
     let mut reasons = 0;
     for tenant in config.tenants.values() {
         let grants = Arc::new(tenant.grants.clone());

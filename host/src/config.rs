@@ -119,6 +119,9 @@ pub struct Server {
     pub hash_jobs: usize,
     /// A directory of the host's own for compiled commands.
     pub cache: PathBuf,
+    /// Bytes of compiled code that are kept there.
+    #[serde(deserialize_with = "units::bytes")]
+    pub cache_size: u64,
 }
 
 impl Default for Server {
@@ -133,6 +136,7 @@ impl Default for Server {
             max_invocations: 256,
             hash_jobs: thread::available_parallelism().map_or(1, NonZero::get),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
+            cache_size: 4 << 30,
         }
     }
 }

@@ -60,6 +60,10 @@ impl Dispatcher {
 
     /// Runs one line and writes its reply. Fails only when the client is gone.
     pub async fn run_line(&self, wire: &Arc<Wire>, line: &str) -> Result<(), Gone> {
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        tracing::info!(peer = %wire.peer(), tenant = %self.tenant, line = shortened(line), "line received");
         let words = match split_words(line) {
             Ok(words) => words,
             Err(error) => {
@@ -69,7 +73,6 @@ impl Dispatcher {
         };
         let mut words = words.into_iter();
         let Some(name) = words.next() else { return Ok(()) };
-        tracing::info!(peer = %wire.peer(), tenant = %self.tenant, line = shortened(line), "line received");
         // One snapshot of tenant and commands serves the whole line.
         let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
@@ -123,11 +126,12 @@ impl Dispatcher {
         let bytes = wire.end_reply(last_word.as_deref());
         let outcome = finished.outcome.as_ref().map_or_else(Outcome::Failed, |()| Outcome::Ok);
         self.report(wire, &command, began, Some(&finished), bytes, outcome);
-        // The reply goes first where no other line shares its write: the client need not wait for the instance's end.
-        let flushed = if wire.has_line() { Ok(()) } else { wire.flush().await };
+        // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
+        // the instance for a client that does not read.
+        let sent = if wire.has_line() { Ok(()) } else { wire.send_now() };
         drop(finished);
         drop(places);
-        flushed
+        sent
     }
 
     /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an

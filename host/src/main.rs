@@ -45,7 +45,12 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     let overrides = arguments.overrides();
     let load = move || Config::load(file.as_deref(), &overrides).map_err(|error| error.to_string());
     let config = load()?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Sockets are looked at this often while guests that only compute take turns on the workers, each for a tick.
+        .event_interval(16)
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let result = runtime.block_on(server::serve(config, load));
     // Whatever the blocking pool still does was cancelled; it is not waited for.
     runtime.shutdown_background();

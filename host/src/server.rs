@@ -117,7 +117,8 @@ impl Server {
         let size = PoolSize { invocations: config.server.max_invocations, memory };
         let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
         let sandbox = Arc::new(sandbox);
-        let registry = Arc::new(Registry::new(Arc::clone(&sandbox), Cache::open(&config.server.cache)?));
+        let registry =
+            Arc::new(Registry::new(Arc::clone(&sandbox), Cache::open(&config.server.cache, config.server.cache_size)?));
         let hash_jobs = HashJobs::new(config.server.hash_jobs);
         let tenants = load_tenants(config, Arc::default(), &registry, &hash_jobs, Strictness::Start).await?;
         let host = Host {
@@ -206,6 +207,9 @@ impl Server {
         if new.cache != old.cache {
             kept("server.cache");
             new.cache.clone_from(&old.cache);
+        }
+        if new.cache_size != old.cache_size {
+            kept("server.cache-size");
         }
         for (name, tenant) in &mut config.tenants {
             if tenant.limits.memory > self.largest_memory {

@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -273,6 +273,14 @@ impl Wire {
     /// Waits until all that is buffered is with the socket.
     pub async fn flush(&self) -> Result<(), Gone> {
         poll_fn(|cx| self.poll_drain(cx, 0)).await
+    }
+
+    /// Sends what the socket takes at once. The rest goes with the next wait.
+    pub fn send_now(&self) -> Result<(), Gone> {
+        match self.poll_drain(&mut Context::from_waker(Waker::noop()), 0) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.

@@ -102,6 +102,7 @@ fn a_full_file_is_read() {
         max-invocations = 5
         hash-jobs = 6
         cache = "/cache"
+        cache-size = "7MiB"
 
         [[listener]]
         address = "127.0.0.1:0"
@@ -154,6 +155,7 @@ fn a_full_file_is_read() {
             max_invocations: 5,
             hash_jobs: 6,
             cache: "/cache".into(),
+            cache_size: 7 << 20,
         }
     );
     assert_eq!(config.listeners, [listener("127.0.0.1:0", "a"), listener("[::1]:7000", "b")]);

@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -23,6 +23,8 @@ const ABANDONED: Duration = Duration::from_secs(600);
 /// The directory of compiled code.
 pub struct Cache {
     directory: PathBuf,
+    /// Bytes of code that it may hold.
+    bound: u64,
 }
 
 impl Cache {
@@ -30,7 +32,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be made, or when anybody but the host's user could write into it: code from there is executed.
-    pub fn open(directory: &Path) -> Result<Cache, String> {
+    pub fn open(directory: &Path, bound: u64) -> Result<Cache, String> {
         let complain = |what: String| format!("cache directory {}: {what}", directory.display());
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -49,7 +51,7 @@ impl Cache {
                 directory.display()
             )));
         }
-        let cache = Cache { directory: directory.to_owned() };
+        let cache = Cache { directory: directory.to_owned(), bound };
         cache.sweep();
         Ok(cache)
     }
@@ -75,6 +77,7 @@ impl Cache {
             .into_temp_path();
         compile(wasm, &fresh)?;
         entry.store(fresh).map_err(|error| format!("cannot be cached: {error}"))?;
+        self.make_room(&entry);
         match entry.load(engine) {
             Ok(Some(component)) => Ok(component),
             Ok(None) => Err("vanished from the cache".to_owned()),
@@ -96,11 +99,36 @@ impl Cache {
         }
     }
 
+    /// Removes the entries that were not used for the longest time until the rest fits the bound. Code that is loaded stays
+    /// loaded: the mapping outlives its name.
+    fn make_room(&self, newest: &Entry) {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return };
+        let mut known: Vec<(SystemTime, u64, Entry)> = entries
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
+            .filter_map(|entry| {
+                let metadata = entry.metadata().ok()?;
+                Some((metadata.modified().ok()?, metadata.len(), Entry::at(&entry.path())))
+            })
+            .collect();
+        known.sort_by_key(|(used, _, _)| *used);
+        let mut total: u64 = known.iter().map(|(_, size, _)| size).sum();
+        for (_, size, entry) in known {
+            if total <= self.bound {
+                return;
+            }
+            if entry.code != newest.code {
+                entry.remove();
+                total -= size;
+            }
+        }
+    }
+
     fn entry(&self, engine: &Engine, hash: blake3::Hash) -> Entry {
         let mut compatible = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
         let name = format!("{}-{:016x}", hash.to_hex(), compatible.finish());
-        Entry { code: self.directory.join(format!("{name}.cwasm")), sum: self.directory.join(format!("{name}.b3")) }
+        Entry::at(&self.directory.join(format!("{name}.cwasm")))
     }
 }
 
@@ -111,6 +139,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// The entry whose code lies at `code`.
+    fn at(code: &Path) -> Entry {
+        Entry { code: code.to_owned(), sum: code.with_extension("b3") }
+    }
+
     /// Loads the entry, if it is there. An error means that it is damaged.
     #[expect(unsafe_code, reason = "the one place where compiled code enters the host")]
     fn load(&self, engine: &Engine) -> Result<Option<Component>, String> {
@@ -124,6 +157,10 @@ impl Entry {
             return Err("its bytes are not the ones that were written".to_owned());
         }
         drop(code);
+        // Its age is how long ago it was used; a file system that does not keep it makes the cache less clever, no more.
+        if let Ok(file) = std::fs::File::open(&self.code) {
+            let _ = file.set_modified(SystemTime::now());
+        }
         // SAFETY: the file was written by this host's compiler: its bytes are the ones whose sum was stored beside it,
         // and both lie in a directory that nobody but the host's user can write into, checked when it was opened. Nothing
         // changes an entry in place, it is only replaced by a rename, so the mapping stays what it is.
@@ -146,5 +183,43 @@ impl Entry {
     fn remove(&self) {
         let _ = std::fs::remove_file(&self.sum);
         let _ = std::fs::remove_file(&self.code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(directory: &Path, name: &str, size: usize, age: u64) -> PathBuf {
+        let path = directory.join(format!("{name}.cwasm"));
+        std::fs::write(&path, vec![0; size]).unwrap();
+        std::fs::write(path.with_extension("b3"), "").unwrap();
+        let used = SystemTime::now() - Duration::from_secs(age);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_longest_unused_go_first() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let cache = Cache::open(directory.path(), 250).unwrap();
+        let [old, middle, new] =
+            [("old", 30), ("middle", 20), ("new", 10)].map(|(name, age)| put(directory.path(), name, 100, age));
+        cache.make_room(&Entry::at(&new));
+        assert!(!old.exists() && !old.with_extension("b3").exists());
+        assert!(middle.exists() && new.exists());
+        // The newest stays even where it alone is too large.
+        let huge = put(directory.path(), "huge", 1000, 0);
+        cache.make_room(&Entry::at(&huge));
+        assert!(huge.exists() && !middle.exists() && !new.exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_open_to_others_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
+        let error = Cache::open(directory.path(), 1).err().unwrap();
+        assert!(error.contains("chmod 700"), "{error}");
     }
 }
