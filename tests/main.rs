@@ -26,3 +26,4 @@ mod services;
 mod slow_clients;
 mod support;
 mod vanishing;
+mod wasi_programs;

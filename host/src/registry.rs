@@ -53,8 +53,8 @@ pub struct Command {
     pub grants: Effective,
     /// The code.
     pub code: Arc<Code>,
-    /// The sidecar that all but the code came from, for the next table.
-    sidecar: Arc<Sidecar>,
+    /// The sidecar that all but the code came from.
+    pub sidecar: Arc<Sidecar>,
     /// The files as they were when they were read.
     stamps: Stamps,
 }

@@ -1,33 +1,47 @@
-//! WASI's standard streams: output goes into the reply, standard error into the log, and there is no input.
+//! WASI's standard streams. Output goes into the reply; so does the standard error of a program of WASI, unless its sidecar
+//! says `log`, while that of a command of our own world always goes into the log. Input is empty, or the connection's
+//! following lines where the sidecar says so.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+use tokio::io::{AsyncRead, AsyncWrite};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::Call;
 use super::bindings::wasmline::command::log::Level;
 use super::log::{MAX_RECORD, record};
-use crate::sandbox::Stop;
-use crate::wire::OutputLimit;
+use crate::line::Line;
+use crate::registry::sidecar::{Stderr, Stdin};
+use crate::sandbox::{Program, Stop};
+use crate::wire::{Input, OutputLimit};
 
 /// Bytes that a stream takes at once. wasmtime lets a guest make it allocate as many.
 const PERMIT: usize = 64 * 1024;
+/// The line that ends a program's input.
+const LAST_LINE: &str = ".";
 /// Random bytes that a guest gets in one call.
 const MAX_RANDOM: u64 = 64 * 1024;
 
 /// A WASI context in which nothing is granted but clocks, randomness and the reply.
 pub fn context(call: &Arc<Call>) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
+    let is_program = matches!(call.command.code.program, Program::Wasi(_));
+    if is_program && call.command.sidecar.stdin == Stdin::Connection {
+        builder.stdin(Lines { call: Arc::clone(call), input: Arc::default() });
+    }
+    if is_program && call.command.sidecar.stderr == Stderr::Client {
+        builder.stderr(Reply { call: Arc::clone(call) });
+    } else {
+        builder.stderr(LogLines { call: Arc::clone(call), partial: Arc::default() });
+    }
     builder
         .stdout(Reply { call: Arc::clone(call) })
-        .stderr(LogLines { call: Arc::clone(call), partial: Arc::default() })
         .arg(&call.command.name)
         .args(&call.args)
         .max_random_size(MAX_RANDOM)
@@ -104,6 +118,87 @@ impl AsyncWrite for Reply {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// The connection's following lines as a stream.
+#[derive(Clone)]
+struct Lines {
+    call: Arc<Call>,
+    /// Shared by all handles on the stream, as WASI wants it.
+    input: Arc<Mutex<Taken>>,
+}
+
+/// What has been taken off the connection and not been read by the program yet.
+#[derive(Default)]
+struct Taken {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Lines {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next line off the connection, unless there is something to read already.
+    async fn fill(&self) {
+        if self.taken().ended || !self.taken().bytes.is_empty() {
+            return;
+        }
+        // Whatever is wrong with a line or the connection ends the input; the session deals with it afterwards.
+        let line = match self.call.wire.next_line().await {
+            Ok(Input::Line(Line::Text(line))) if line != LAST_LINE => Some(line),
+            _ => None,
+        };
+        let mut taken = self.taken();
+        match line {
+            Some(line) => {
+                taken.bytes = line.into_bytes();
+                taken.bytes.push(b'\n');
+            }
+            None => taken.ended = true,
+        }
+    }
+
+    /// What can be read now, `size` bytes at most; `None` at the end.
+    fn read_now(&self, size: usize) -> Option<Vec<u8>> {
+        let mut taken = self.taken();
+        if taken.bytes.is_empty() && taken.ended {
+            return None;
+        }
+        let size = size.min(taken.bytes.len());
+        Some(taken.bytes.drain(..size).collect())
+    }
+}
+
+impl IsTerminal for Lines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Lines {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        // Only preview 3 asks for this, which this host does not offer.
+        Box::new(tokio::io::empty())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {
+        self.fill().await;
+    }
+}
+
+impl InputStream for Lines {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        self.read_now(size).map(Bytes::from).ok_or(StreamError::Closed)
     }
 }
 

@@ -24,10 +24,36 @@ pub struct Sidecar {
     pub usage: Option<String>,
     /// Whether it wants its output to reach the client's terminal untouched. The tenant has to allow it.
     pub raw_output: bool,
+    /// What a program of WASI reads as its standard input.
+    pub stdin: Stdin,
+    /// Where the standard error of a program of WASI goes.
+    pub stderr: Stderr,
     /// Its settings. The tenant's go over them.
     pub settings: BTreeMap<String, String>,
     /// The grants it asks for.
     pub asked: Asked,
+}
+
+/// What a program of WASI reads as its standard input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdin {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// The connection's following lines, until the program ends or a line is a lone `.`.
+    Connection,
+}
+
+/// Where the standard error of a program of WASI goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stderr {
+    /// Into the reply, as it would to a terminal.
+    #[default]
+    Client,
+    /// Into the host's log, as that of a command of our own world always does.
+    Log,
 }
 
 impl Sidecar {
@@ -38,6 +64,8 @@ impl Sidecar {
             summary: raw.summary,
             usage: raw.usage,
             raw_output: raw.raw_output,
+            stdin: raw.stdin,
+            stderr: raw.stderr,
             settings: raw.settings,
             asked: raw.grants.map_or(Asked::Everything, Asked::Only),
         })
@@ -52,6 +80,8 @@ struct RawSidecar {
     #[serde(deserialize_with = "one_line")]
     usage: Option<String>,
     raw_output: bool,
+    stdin: Stdin,
+    stderr: Stderr,
     #[serde(deserialize_with = "config::settings")]
     settings: BTreeMap<String, String>,
     grants: Option<Grants>,

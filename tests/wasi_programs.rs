@@ -1,0 +1,42 @@
+//! Programs that never heard of wasmline: their words, their streams, their exit.
+
+use crate::support::HostBuilder;
+
+#[test]
+fn standard_input_is_empty_unless_asked_for() {
+    let host = HostBuilder::new().fixture("wasi-copy").start();
+    host.connect().reply("wasi-copy").is(["0 lines"]);
+}
+
+#[test]
+fn standard_input_is_the_connection_where_the_sidecar_says_so() {
+    let host = HostBuilder::new().fixture("wasi-copy").sidecar("wasi-copy", "stdin = \"connection\"\n").start();
+    let mut client = host.connect();
+    client.send("wasi-copy\none\n");
+    client.expect("1 one\n");
+    client.send("two words\n");
+    client.expect("2 two words\n");
+    // The lone dot ends the program's input, and what follows is commands again.
+    client.send(".\necho after\n");
+    client.expect("2 lines\nafter\n");
+    client.send("wasi-copy\nlast\n");
+    client.expect("1 last\n");
+    client.finish_sending();
+    client.expect("1 lines\n");
+    client.expect_end();
+}
+
+#[test]
+fn standard_error_goes_to_the_log_where_the_sidecar_says_so() {
+    let host = HostBuilder::new().fixture("wasi-copy").sidecar("wasi-copy", "stderr = \"log\"\n").start();
+    host.connect().reply("wasi-copy").is([]);
+    host.wait_for_log(&["guest", "command=wasi-copy", "0 lines"]);
+}
+
+#[test]
+fn an_unknown_stream_is_refused_with_the_known_ones() {
+    let host = HostBuilder::new().fixture("wasi-copy").sidecar("wasi-copy", "stdin = \"conection\"\n").start();
+    let line = host.wait_for_log(&["refused", "wasi-copy.toml:1"]);
+    assert!(line.contains("conection") && line.contains("connection"), "{line}");
+    host.connect().reply("wasi-copy").is(["Command not found."]);
+}
