@@ -5,10 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use arc_swap::ArcSwap;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 
 /// How long events are gathered before a rescan: copying a file makes dozens.
@@ -24,6 +26,8 @@ const UNWATCHED: Duration = Duration::from_millis(500);
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    /// The directories that matter, for the watcher's own thread.
+    directories: Arc<ArcSwap<BTreeSet<PathBuf>>>,
     hints: Receiver<()>,
     complete: bool,
 }
@@ -32,21 +36,27 @@ impl Watch {
     /// A watch on nothing yet.
     pub fn new() -> Watch {
         let (sender, hints) = channel(1);
-        let watcher = notify::recommended_watcher(move |event| hint(&sender, &event));
+        let directories = Arc::<ArcSwap<BTreeSet<PathBuf>>>::default();
+        let known = Arc::clone(&directories);
+        let watcher = notify::recommended_watcher(move |event| {
+            if matters(&event, &known.load()) {
+                // One hint waiting is as good as many.
+                let _ = sender.try_send(());
+            }
+        });
         if let Err(error) = &watcher {
             tracing::warn!(%error, "directories cannot be watched; they are looked at twice a second instead");
         }
-        Watch { watcher: watcher.ok(), watched: BTreeSet::new(), hints, complete: false }
+        Watch { watcher: watcher.ok(), watched: BTreeSet::new(), directories, hints, complete: false }
     }
 
     /// Watches these directories and their parents, and nothing else. A directory that came back is watched anew.
     pub fn set(&mut self, directories: impl IntoIterator<Item = PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        let wanted: BTreeSet<PathBuf> = directories
-            .into_iter()
-            .flat_map(|directory| [directory.parent().map(Path::to_owned), Some(directory)])
-            .flatten()
-            .collect();
+        let directories: BTreeSet<PathBuf> = directories.into_iter().collect();
+        let parents = directories.iter().filter_map(|directory| directory.parent().map(Path::to_owned));
+        let wanted: BTreeSet<PathBuf> = parents.chain(directories.iter().cloned()).collect();
+        self.directories.store(Arc::new(directories));
         for gone in self.watched.difference(&wanted) {
             // It may be gone from the disk as well, and its watch with it.
             let _ = watcher.unwatch(gone);
@@ -77,10 +87,30 @@ impl Watch {
     }
 }
 
-/// Passes on that something happened. One hint waiting is as good as many.
-fn hint(sender: &Sender<()>, event: &notify::Result<notify::Event>) {
-    // Reading a file is no change, and a rescan reads.
-    if !matches!(event, Ok(event) if matches!(event.kind, EventKind::Access(_))) {
-        let _ = sender.try_send(());
+/// Whether an event may be about the commands. Reading is no change, and a rescan reads; what happens beside a directory
+/// shows up in its parent, and is nobody's business.
+fn matters(event: &notify::Result<Event>, directories: &BTreeSet<PathBuf>) -> bool {
+    let Ok(event) = event else { return true };
+    let is_known = |path: &Path| directories.contains(path);
+    let concerns = |path: &PathBuf| is_known(path) || path.parent().is_some_and(is_known);
+    !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(concerns))
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, RemoveKind};
+
+    use super::*;
+
+    #[test]
+    fn only_the_directories_and_what_is_in_them_matter() {
+        let directories = BTreeSet::from([PathBuf::from("/srv/commands")]);
+        let event = |kind, path: &str| Ok(Event::new(kind).add_path(path.into()));
+        let created = EventKind::Create(CreateKind::File);
+        assert!(matters(&event(created, "/srv/commands/x.wasm"), &directories));
+        assert!(matters(&event(EventKind::Remove(RemoveKind::Folder), "/srv/commands"), &directories));
+        assert!(matters(&Err(notify::Error::generic("lost")), &directories));
+        assert!(!matters(&event(created, "/srv/other"), &directories));
+        assert!(!matters(&event(EventKind::Access(AccessKind::Read), "/srv/commands/x.wasm"), &directories));
     }
 }
