@@ -1,38 +1,28 @@
 //! Listeners, connections and signals: from a configuration to a server that drains.
 
+mod connections;
+
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config, Listener};
-use crate::dispatch::{Dispatcher, Host};
+use crate::dispatch::Host;
 use crate::engine::PoolSize;
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
-use crate::session;
 use crate::tenants::{self, HashJobs, Strictness, Tenants};
-use crate::wire::{Wire, WireLimits};
+use connections::{Connections, accept, bind};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
-/// What a client reads that is one too many.
-const FULL: &str = "Too many connections. bye !\n";
-/// Refused clients that are seen off at once; beyond them a connection is just closed.
-const REFUSALS: usize = 64;
-/// First and longest pause after an accept that failed for want of something, such as descriptors.
-const BACK_OFF: Duration = Duration::from_millis(10);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// How long connections get to let go of what they hold once the drain is over.
 const ABORT_TIME: Duration = Duration::from_secs(2);
 
@@ -75,7 +65,9 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
 
 /// The running server.
 struct Server {
-    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+    /// Held while commands are loaded, so that a rescan and a reload do not cross.
+    loading: Arc<Mutex<()>>,
     registry: Arc<Registry>,
     hash_jobs: HashJobs,
     listeners: Vec<Listening>,
@@ -94,23 +86,6 @@ struct Listening {
     accepting: JoinHandle<()>,
 }
 
-/// What every connection needs.
-struct Shared {
-    host: Arc<Host>,
-    settings: RwLock<Arc<config::Server>>,
-    connections: AtomicUsize,
-    /// Whether the last client was turned away, so that the log says once that the host is full.
-    full: AtomicBool,
-    refusals: Semaphore,
-    tasks: TaskTracker,
-    /// Held while commands are loaded, so that a rescan and a reload do not cross.
-    loading: Mutex<()>,
-    /// No more lines.
-    draining: CancellationToken,
-    /// No more anything.
-    aborting: CancellationToken,
-}
-
 impl Server {
     async fn start(config: &Config) -> Result<Server, String> {
         let memory = config.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default();
@@ -127,19 +102,10 @@ impl Server {
             instances: Arc::new(Semaphore::new(config.server.max_invocations)),
             invocations: AtomicU64::new(1),
         };
-        let shared = Shared {
-            host: Arc::new(host),
-            settings: RwLock::new(Arc::new(config.server.clone())),
-            connections: AtomicUsize::new(0),
-            full: AtomicBool::new(false),
-            refusals: Semaphore::new(REFUSALS),
-            tasks: TaskTracker::new(),
-            loading: Mutex::new(()),
-            draining: CancellationToken::new(),
-            aborting: CancellationToken::new(),
-        };
+        let connections = Arc::new(Connections::new(host, config.server.clone()));
         let mut server = Server {
-            shared: Arc::new(shared),
+            connections,
+            loading: Arc::default(),
             registry,
             hash_jobs,
             listeners: Vec::new(),
@@ -151,7 +117,8 @@ impl Server {
         for (listener, socket) in sockets.collect::<Result<Vec<_>, String>>()? {
             server.listen(listener, socket)?;
         }
-        tokio::spawn(watch(Arc::clone(&server.shared), Arc::clone(&server.registry)));
+        let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
+        tokio::spawn(watch(connections, loading, Arc::clone(&server.registry)));
         Ok(server)
     }
 
@@ -163,8 +130,8 @@ impl Server {
             tracing::warn!(%error, "cannot announce a listener on standard output");
         }
         tracing::info!(%address, tenant = %listener.tenant, "listening");
-        let stop = self.shared.draining.child_token();
-        let accept = accept(socket, listener.tenant.clone(), Arc::clone(&self.shared), stop.clone());
+        let stop = self.connections.draining.child_token();
+        let accept = accept(socket, listener.tenant.clone(), Arc::clone(&self.connections), stop.clone());
         let accepting = tokio::spawn(accept);
         self.listeners.push(Listening { listener: listener.clone(), stop, accepting });
         Ok(())
@@ -173,9 +140,9 @@ impl Server {
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
     async fn reload(&mut self, mut config: Config) {
         self.keep_what_needs_a_restart(&mut config);
-        let shared = Arc::clone(&self.shared);
-        let _loading = shared.loading.lock().await;
-        let before = self.shared.host.tenants.load_full();
+        let loading = Arc::clone(&self.loading);
+        let _loading = loading.lock().await;
+        let before = self.connections.host.tenants.load_full();
         let loaded = load_tenants(&config, before, &self.registry, &self.hash_jobs, Strictness::Reload).await;
         let tenants = match loaded {
             Ok(tenants) => tenants,
@@ -184,10 +151,8 @@ impl Server {
                 return;
             }
         };
-        self.shared.host.tenants.store(Arc::new(tenants));
-        if let Ok(mut settings) = self.shared.settings.write() {
-            *settings = Arc::new(config.server.clone());
-        }
+        self.connections.host.tenants.store(Arc::new(tenants));
+        self.connections.set_settings(config.server.clone());
         self.replace_listeners(&config).await;
         tracing::info!("configuration reloaded");
     }
@@ -245,18 +210,18 @@ impl Server {
 
     /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off.
     async fn drain(self) {
-        let time = self.shared.settings().drain_timeout;
-        tracing::info!(connections = self.shared.connections.load(Ordering::Relaxed), "draining");
-        self.shared.draining.cancel();
-        self.shared.tasks.close();
-        if tokio::time::timeout(time, self.shared.tasks.wait()).await.is_err() {
+        let time = self.connections.settings().drain_timeout;
+        tracing::info!(connections = self.connections.count(), "draining");
+        self.connections.draining.cancel();
+        self.connections.tasks.close();
+        if tokio::time::timeout(time, self.connections.tasks.wait()).await.is_err() {
             tracing::warn!(
                 ?time,
-                connections = self.shared.tasks.len(),
+                connections = self.connections.tasks.len(),
                 "the drain took too long; cutting off what runs"
             );
-            self.shared.aborting.cancel();
-            let _ = tokio::time::timeout(ABORT_TIME, self.shared.tasks.wait()).await;
+            self.connections.aborting.cancel();
+            let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
         }
         tracing::info!("stopped");
     }
@@ -276,19 +241,19 @@ async fn load_tenants(
 }
 
 /// Keeps the tenants' commands as their directories are, until the server drains.
-async fn watch(shared: Arc<Shared>, registry: Arc<Registry>) {
+async fn watch(connections: Arc<Connections>, loading: Arc<Mutex<()>>, registry: Arc<Registry>) {
     let mut watch = Watch::new();
     let mut again = false;
     loop {
-        let tenants = shared.host.tenants.load_full();
+        let tenants = connections.host.tenants.load_full();
         watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
         tokio::select! {
             () = watch.hint(again) => {}
-            () = shared.draining.cancelled() => return,
+            () = connections.draining.cancelled() => return,
         }
-        let _loading = shared.loading.lock().await;
+        let _loading = loading.lock().await;
         // A reload may have made others meanwhile.
-        let tenants = shared.host.tenants.load_full();
+        let tenants = connections.host.tenants.load_full();
         let registry = Arc::clone(&registry);
         let refresh = move || {
             let unsettled = tenants.values().map(|tenant| tenant.refresh(&registry));
@@ -301,108 +266,5 @@ async fn watch(shared: Arc<Shared>, registry: Arc<Registry>) {
                 false
             }
         };
-    }
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| format!("cannot listen on {address}: {error}"))
-}
-
-/// Accepts until told to stop. An error is waited out, never given in to.
-async fn accept(socket: TcpListener, tenant: String, shared: Arc<Shared>, stop: CancellationToken) {
-    let mut back_off = BACK_OFF;
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                back_off = BACK_OFF;
-                shared.welcome(stream, peer, &tenant);
-            }
-            Err(error) => {
-                if back_off == BACK_OFF {
-                    tracing::warn!(%error, "cannot accept connections; trying again");
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(back_off) => {}
-                    () = stop.cancelled() => return,
-                }
-                back_off = (back_off * 2).min(LONGEST_BACK_OFF);
-            }
-        }
-    }
-}
-
-/// A place among the connections.
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    fn settings(&self) -> Arc<config::Server> {
-        let settings = self.settings.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Arc::clone(&settings)
-    }
-
-    /// Gives a connection its task, or turns it away.
-    fn welcome(self: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, tenant: &str) {
-        let settings = self.settings();
-        let limits = WireLimits {
-            max_line: settings.max_line,
-            idle: settings.idle_timeout,
-            line: settings.line_timeout,
-            write: settings.write_timeout,
-        };
-        // Replies are gathered before they are sent, so waiting to gather more only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-        }
-        let wire = Arc::new(Wire::new(stream, peer.to_string(), limits));
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        if before >= settings.max_connections {
-            drop(place);
-            self.turn_away(wire);
-            return;
-        }
-        self.full.store(false, Ordering::Relaxed);
-        let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant.to_owned(), limits.max_line);
-        let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let _place = place;
-            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), "connection made");
-            let ended = tokio::select! {
-                ended = session::serve(&wire, &dispatcher, &shared.draining) => ended,
-                () = shared.aborting.cancelled() => session::End::Draining,
-            };
-            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), reason = %ended, "connection lost");
-        });
-    }
-
-    fn turn_away(self: &Arc<Shared>, wire: Arc<Wire>) {
-        if !self.full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(peer = %wire.peer(), "too many connections; clients are turned away");
-        }
-        let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
-            if let Ok(_place) = shared.refusals.try_acquire() {
-                wire.say(FULL);
-                let _ = wire.finish().await;
-            }
-        });
     }
 }
