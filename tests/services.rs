@@ -1,16 +1,18 @@
 //! The capabilities that need no grant: `catalog`, `log`, and the settings of `wasi:config/store`.
 
-use crate::support::{Client, Host, HostBuilder, components};
+use std::fs;
+
+use crate::support::{Client, Host, HostBuilder, components, guests};
 
 /// Two tenants, each with commands of its own. The second tenant's directory is `other`.
 fn two_tenants() -> Host {
     let builder = HostBuilder::new().command("help").listener("default").listener("other");
     let other = builder.commands().with_file_name("other");
-    std::fs::create_dir(&other).expect("a directory");
+    fs::create_dir(&other).expect("a directory");
     for name in ["help", "echo"] {
         for kind in ["wasm", "toml"] {
             let file = format!("{name}.{kind}");
-            std::fs::copy(builder.commands().join(&file), other.join(&file)).expect("a copy");
+            fs::copy(builder.commands().join(&file), other.join(&file)).expect("a copy");
         }
     }
     let builder = builder.fixture("settings").more("[tenants.other]\ncommands = [\"other\"]");
@@ -86,4 +88,20 @@ fn another_commands_settings_are_not_seen() {
     let builder = HostBuilder::new().fixture("settings");
     let host = builder.more("[tenants.default.settings.echo]\nsecret = \"hidden\"").start();
     host.connect().reply("settings secret").is(["unset"]);
+}
+
+#[test]
+fn a_description_in_the_file_serves_where_there_is_no_summary() {
+    let described = |text: &str| {
+        let mut bytes = fs::read(guests::fixture("words")).expect("the fixture is built");
+        let section = [b"\x0bdescription", text.as_bytes()].concat();
+        bytes.extend([0, u8::try_from(section.len()).expect("a short section")]);
+        bytes.extend(section);
+        bytes
+    };
+    let builder = HostBuilder::new().command("help").guest("plain", described("Says words"));
+    let builder = builder.guest("both", described("Hidden")).sidecar("both", "summary = \"Shown\"");
+    let lines = builder.start().connect().reply("help").lines;
+    let shows = |name: &str, summary: &str| lines.iter().any(|line| line.starts_with(name) && line.ends_with(summary));
+    assert!(shows("plain", "Says words") && shows("both", "Shown"), "{lines:?}");
 }

@@ -6,6 +6,7 @@
 mod cache;
 mod compile;
 mod kind;
+pub mod metadata;
 mod scan;
 pub mod sidecar;
 mod watch;
@@ -24,6 +25,7 @@ use crate::config;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
 use kind::Kind;
+use metadata::Metadata;
 use scan::{Found, Stamps};
 use sidecar::Sidecar;
 
@@ -61,6 +63,8 @@ pub struct Command {
 
 /// Code that is loaded once, however many commands use it.
 pub struct Code {
+    /// What the file says that it does.
+    description: Option<String>,
     /// The component, ready to be instantiated.
     pub program: Program,
 }
@@ -273,7 +277,7 @@ impl Registry {
         let component = self.cache.load_or_compile(self.sandbox.engine(), hash, wasm)?;
         let program = self.sandbox.prepare(&component).map_err(|error| format!("cannot be linked: {error:#}"))?;
         tracing::debug!(digest = %hash, "component loaded");
-        let code = Arc::new(Code { program });
+        let code = Arc::new(Code { description: Metadata::of(wasm).description, program });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
         Ok(code)
     }
@@ -292,7 +296,8 @@ impl Owner<'_> {
         let overrides = self.tenant.settings.get(&name);
         let settings = sidecar.settings.iter().chain(overrides.into_iter().flatten());
         Command {
-            summary: sidecar.summary.clone().unwrap_or_default(),
+            // What lies beside the file goes before what the file says of itself.
+            summary: sidecar.summary.as_ref().or(code.description.as_ref()).cloned().unwrap_or_default(),
             usage: sidecar.usage.clone().unwrap_or_else(|| name.clone()),
             raw_output: sidecar.raw_output && self.tenant.raw_output,
             settings: settings.map(|(key, value)| (key.clone(), value.clone())).collect(),

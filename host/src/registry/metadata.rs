@@ -1,0 +1,86 @@
+//! What a `.wasm` file says about itself in the standard custom sections, and what can be counted in it.
+//!
+//! The file is the author's: it is parsed in safe code, nothing of it is trusted, and what is kept of it is bounded.
+
+use wasmparser::{Parser, Payload};
+
+/// Longest text that is kept, in characters.
+const MAX_TEXT: usize = 200;
+/// Bytes of a page of linear memory.
+const PAGE: u64 = 65_536;
+
+/// What there is to know about a file without compiling it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The `description` section of the file itself: what it does, in a line.
+    pub description: Option<String>,
+    /// The `version` section.
+    pub version: Option<String>,
+    /// Bytes of linear memory that all its memories have at the start, with those of the modules inside it.
+    pub initial_memory: u64,
+}
+
+impl Metadata {
+    /// Reads a file. What is wrong with it is for the compiler to say: what could be read until then is what there is.
+    pub fn of(wasm: &[u8]) -> Metadata {
+        let mut metadata = Metadata::default();
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload {
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::CustomSection(section)) if depth == 0 => match section.name() {
+                    "description" => metadata.description = one_line(section.data()),
+                    "version" => metadata.version = one_line(section.data()),
+                    _ => {}
+                },
+                Ok(Payload::MemorySection(memories)) => {
+                    for memory in memories.into_iter().flatten() {
+                        let bytes = memory.initial.saturating_mul(PAGE);
+                        metadata.initial_memory = metadata.initial_memory.saturating_add(bytes);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        metadata
+    }
+}
+
+/// The first line of a section's text, cut to what `help` has room for.
+fn one_line(bytes: &[u8]) -> Option<String> {
+    let line = std::str::from_utf8(bytes).ok()?.lines().next()?.trim();
+    let text: String = line.chars().filter(|character| !character.is_control()).take(MAX_TEXT).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Metadata {
+        Metadata::of(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn the_files_own_sections_are_read_and_not_those_inside() {
+        let metadata = parse(
+            r#"(component
+                (core module (@custom "description" "inner") (memory 2) (memory 1))
+                (@custom "description" "Says hello\nand more")
+                (@custom "version" "1.2.3"))"#,
+        );
+        assert_eq!(metadata.description.as_deref(), Some("Says hello"));
+        assert_eq!(metadata.version.as_deref(), Some("1.2.3"));
+        assert_eq!(metadata.initial_memory, 3 * PAGE);
+    }
+
+    #[test]
+    fn nothing_of_a_damaged_file_is_trusted() {
+        assert_eq!(Metadata::of(b"\0asm\x0d\0\x01\0\0\xff"), Metadata::default());
+        assert_eq!(Metadata::of(b"text"), Metadata::default());
+        let long = format!(r#"(component (@custom "description" "{}"))"#, "x".repeat(1000));
+        assert_eq!(parse(&long).description.map(|text| text.len()), Some(MAX_TEXT));
+    }
+}
