@@ -11,6 +11,7 @@ mod digest;
 mod escaping;
 mod hostile;
 mod hot_reload;
+mod inspect;
 mod limits;
 mod lines;
 mod logs;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 use crate::logging::LogFormat;
@@ -23,12 +23,33 @@ pub enum Action {
     Serve(Serve),
     /// Check the configuration and every command of every tenant, without serving.
     Check(Check),
+    /// Say what a .wasm file is, what it imports, and which grants it needs.
+    Inspect(Inspect),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
         /// Where the code goes.
         output: PathBuf,
     },
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The file.
+    pub file: PathBuf,
+    /// How the answer looks.
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Output,
+}
+
+/// How an answer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Lines for people.
+    Text,
+    /// A JSON object.
+    Json,
 }
 
 /// Arguments of `check`.

@@ -8,6 +8,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod escape;
+mod inspect;
 mod line;
 mod logging;
 mod policy;
@@ -18,11 +19,12 @@ mod session;
 mod tenants;
 mod wire;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Action, Check, Cli, Serve};
+use cli::{Action, Check, Cli, Inspect, Output, Serve};
 use config::{Config, Overrides};
 
 /// The first descriptor after the standard ones.
@@ -31,6 +33,7 @@ const FIRST_INHERITED: i32 = 3;
 fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Serve(serve) => report(run_server(&serve)),
+        Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
         Action::Compile { output } => registry::run_compiler(&output),
     }
@@ -65,6 +68,15 @@ fn run_check(arguments: &Check) -> Result<(), String> {
         0 => Ok(()),
         reasons => Err(format!("{reasons} of these would not serve")),
     }
+}
+
+fn run_inspect(arguments: &Inspect) -> Result<(), String> {
+    let report = inspect::inspect(&arguments.file)?;
+    let text = match arguments.output {
+        Output::Text => report.to_string(),
+        Output::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
 }
 
 fn report(result: Result<(), String>) -> ExitCode {

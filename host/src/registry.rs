@@ -5,20 +5,20 @@
 
 mod cache;
 mod compile;
-mod kind;
+pub mod kind;
 pub mod metadata;
 mod scan;
 pub mod sidecar;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use wasmtime_wasi_config::WasiConfigVariables;
 
 pub use cache::Cache;
-pub use compile::{SUBCOMMAND as COMPILER, run_compiler};
+pub use compile::{SUBCOMMAND as COMPILER, adapt, run_compiler};
 pub use watch::Watch;
 
 use crate::config;
@@ -313,6 +313,14 @@ impl Owner<'_> {
     fn again(&self, old: &Command) -> Command {
         self.command(old.name.clone(), Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps)
     }
+}
+
+/// Reads a `.wasm` file as a table would.
+///
+/// # Errors
+/// When it is no regular file, too large, or cannot be read.
+pub fn read_wasm(path: &Path) -> Result<Vec<u8>, Problem> {
+    scan::read(path, scan::MAX_WASM)
 }
 
 /// Takes a lock. Nothing that holds it can leave the map half-changed.

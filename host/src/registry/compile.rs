@@ -117,7 +117,10 @@ fn compile_here(output: &Path) -> wasmtime::Result<()> {
 }
 
 /// Makes a component of a core module of WASI preview 1.
-fn adapt(module: &[u8]) -> wasmtime::Result<Vec<u8>> {
+///
+/// # Errors
+/// When it is a module of another kind.
+pub fn adapt(module: &[u8]) -> wasmtime::Result<Vec<u8>> {
     let adapted = ComponentEncoder::default()
         .module(module)
         .and_then(|encoder| {

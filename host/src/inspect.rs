@@ -1,0 +1,107 @@
+//! `wasmline inspect`: what a file is, what it imports and which grants it would need, without running it.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use serde::Serialize;
+use wit_component::{DecodedWasm, decode};
+
+use crate::registry::kind::Kind;
+use crate::registry::metadata::Metadata;
+use crate::registry::{adapt, read_wasm};
+
+/// What there is to know about a file.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    file: String,
+    kind: &'static str,
+    bytes: usize,
+    /// BLAKE3, by which the cache and the log know the file.
+    blake3: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    initial_memory: u64,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    /// TOML for the tenant's `[tenants.NAME]`, with what only the operator knows left to fill in.
+    grants: Vec<&'static str>,
+}
+
+/// Inspects a file.
+///
+/// # Errors
+/// When it cannot be read, or can be no command; the text says why.
+pub fn inspect(path: &Path) -> Result<Report, String> {
+    let wasm = read_wasm(path).map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
+    let refuse = |reason: String| format!("{}: {reason}", path.display());
+    let kind = Kind::of(&wasm).map_err(refuse)?;
+    let decoded = match kind {
+        Kind::Component => decode(&wasm),
+        Kind::CoreModule => decode(&adapt(&wasm).map_err(|error| refuse(format!("{error:#}")))?),
+    };
+    let decoded = decoded.map_err(|error| refuse(format!("is damaged: {error:#}")))?;
+    let DecodedWasm::Component(resolve, world) = decoded else {
+        return Err(refuse("is a package of interfaces, not a program".to_owned()));
+    };
+    let names = |keys: Vec<_>| -> Vec<String> { keys.into_iter().map(|key| resolve.name_world_key(key)).collect() };
+    let imports = names(resolve.worlds[world].imports.keys().collect());
+    let exports = names(resolve.worlds[world].exports.keys().collect());
+    let metadata = Metadata::of(&wasm);
+    Ok(Report {
+        file: path.display().to_string(),
+        kind: name(kind, &exports),
+        bytes: wasm.len(),
+        blake3: blake3::hash(&wasm).to_hex().to_string(),
+        description: metadata.description,
+        version: metadata.version,
+        initial_memory: metadata.initial_memory,
+        grants: grants(&imports),
+        imports,
+        exports,
+    })
+}
+
+fn name(kind: Kind, exports: &[String]) -> &'static str {
+    let is_wasi = exports.iter().any(|export| export.starts_with("wasi:cli/run@0.2."));
+    match kind {
+        Kind::CoreModule => "program of WASI preview 1 (core module)",
+        Kind::Component if is_wasi => "program of WASI preview 2 (wasi:cli/command)",
+        Kind::Component if exports.iter().any(|export| export == "run") => "command (wasmline:command)",
+        Kind::Component => "component that exports neither `run` nor `wasi:cli/run`: no command",
+    }
+}
+
+/// What a tenant has to grant before these imports do anything.
+fn grants(imports: &[String]) -> Vec<&'static str> {
+    let needs = [
+        ("wasmline:command/process@", "[[grants.process]]\nprogram = \"/absolute/path\"\nargs = []"),
+        ("wasmline:command/digest@", "[grants.digest]\nread = [\"/absolute/directory\"]"),
+    ];
+    let imported = |interface: &str| imports.iter().any(|import| import.starts_with(interface));
+    needs.into_iter().filter(|(interface, _)| imported(interface)).map(|(_, toml)| toml).collect()
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "file     {}", self.file)?;
+        writeln!(f, "kind     {}", self.kind)?;
+        writeln!(f, "size     {} bytes, {} bytes of memory at the start", self.bytes, self.initial_memory)?;
+        writeln!(f, "blake3   {}", self.blake3)?;
+        for (label, text) in [("about", &self.description), ("version", &self.version)] {
+            if let Some(text) = text {
+                writeln!(f, "{label:8} {text}")?;
+            }
+        }
+        for (label, names) in [("imports", &self.imports), ("exports", &self.exports)] {
+            for (index, name) in names.iter().enumerate() {
+                writeln!(f, "{:8} {name}", if index == 0 { label } else { "" })?;
+            }
+        }
+        match self.grants.as_slice() {
+            [] => writeln!(f, "\nIt needs no grants."),
+            grants => writeln!(f, "\nIt needs grants, beneath [tenants.NAME]:\n\n{}", grants.join("\n\n")),
+        }
+    }
+}
