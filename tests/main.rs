@@ -12,6 +12,8 @@ mod escaping;
 mod hostile;
 mod hot_reload;
 mod inspect;
+#[cfg(feature = "languages")]
+mod languages;
 mod limits;
 mod lines;
 mod logs;
@@ -26,5 +28,7 @@ mod seed;
 mod services;
 mod slow_clients;
 mod support;
+#[cfg(feature = "languages")]
+mod third_party;
 mod vanishing;
 mod wasi_programs;

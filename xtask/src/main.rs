@@ -4,9 +4,12 @@
 //! This file turns arguments into chores; the other modules each do one part of the work.
 
 mod guests;
+mod languages;
 mod publish;
 mod serve;
 mod shell;
+mod stamp;
+mod third_party;
 mod tools;
 mod tree;
 
@@ -29,6 +32,9 @@ Chores:
   test [ARGS...]   Install what the tests need, build commands and fixtures, and run all
                    tests. ARGS go to `cargo test`, so `cargo xtask test lastlog` runs the
                    tests with `lastlog` in their name.
+  languages        Build the examples in C, JavaScript and Python and the third-party
+                   programs, with the tools of their languages, and run their tests. Takes
+                   a quarter of an hour the first time.
   lint             Check formatting and run clippy, on the host's side and the guests'.
 
 The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is
@@ -40,6 +46,7 @@ enum Chore {
     Serve(Vec<String>),
     Build,
     Test(Vec<String>),
+    Languages,
     Lint,
 }
 
@@ -70,12 +77,13 @@ fn parse(mut args: Vec<String>) -> Result<Chore> {
     match (chore.as_str(), first) {
         ("help", _) => Ok(Chore::Help),
         (word, _) if is_help(word) => Ok(Chore::Help),
-        ("serve" | "build" | "test" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
+        ("serve" | "build" | "test" | "languages" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
         ("serve", _) => Ok(Chore::Serve(args)),
         ("test", _) => Ok(Chore::Test(args)),
         ("build", None) => Ok(Chore::Build),
+        ("languages", None) => Ok(Chore::Languages),
         ("lint", None) => Ok(Chore::Lint),
-        ("build" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
+        ("build" | "languages" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
         _ => Err(format!("no chore is called `{chore}`")),
     }
 }
@@ -93,6 +101,7 @@ fn perform(chore: Chore) -> Result {
         }
         Chore::Build => build(&tree),
         Chore::Test(args) => test(&tree, &args),
+        Chore::Languages => languages(&tree),
         Chore::Lint => lint(&tree),
     }
 }
@@ -104,18 +113,37 @@ fn build(tree: &Tree) -> Result {
 }
 
 fn test(tree: &Tree, args: &[String]) -> Result {
+    build_test_guests(tree)?;
+    guests::test_sdk(tree)?;
+    shell::run(test_command(tree).arg("--workspace").args(args))
+}
+
+fn languages(tree: &Tree) -> Result {
+    build_test_guests(tree)?;
+    tools::ensure_language_programs()?;
+    languages::build(tree)?;
+    third_party::build(tree)?;
+    let tests = ["--package", "wasmline", "--features", "languages", "--test", "wasmline"];
+    shell::run(
+        test_command(tree)
+            .args(tests)
+            .args(["--", "languages::", "third_party::"])
+            .env("WASMLINE_TEST_LANGUAGES", tree.languages())
+            .env("WASMLINE_TEST_THIRD_PARTY", tree.third_party()),
+    )
+}
+
+fn build_test_guests(tree: &Tree) -> Result {
     tools::ensure_test_programs()?;
     tools::ensure_wasm_target(tree)?;
     guests::build_commands(tree)?;
-    guests::build_fixtures(tree)?;
-    guests::test_sdk(tree)?;
-    shell::run(
-        tree.cargo()
-            .args(["test", "--workspace"])
-            .args(args)
-            .env("WASMLINE_TEST_COMMANDS", tree.commands())
-            .env("WASMLINE_TEST_FIXTURES", tree.fixtures()),
-    )
+    guests::build_fixtures(tree)
+}
+
+fn test_command(tree: &Tree) -> std::process::Command {
+    let mut command = tree.cargo();
+    command.arg("test").env("WASMLINE_TEST_COMMANDS", tree.commands()).env("WASMLINE_TEST_FIXTURES", tree.fixtures());
+    command
 }
 
 fn lint(tree: &Tree) -> Result {
@@ -123,6 +151,14 @@ fn lint(tree: &Tree) -> Result {
     tools::ensure_component(tree, "clippy", "clippy")?;
     tools::ensure_wasm_target(tree)?;
     shell::run(tree.cargo().args(["fmt", "--all", "--check"]))?;
-    shell::run(tree.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    shell::run(tree.cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     guests::lint(tree)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::shell::{self, Result};
 use crate::tree::{Tree, WASM_TARGET};
 
-/// A program that the tests drive, and the Debian package that has it.
+/// A program that the tests need, and the Debian package that has it.
 struct Program {
     name: &'static str,
     package: &'static str,
@@ -21,15 +21,36 @@ const TEST_PROGRAMS: &[Program] = &[
     Program { name: "sha1sum", package: "coreutils" },
 ];
 
+/// What the commands in other languages are built with; see languages.rs.
+const LANGUAGE_PROGRAMS: &[Program] = &[
+    Program { name: "make", package: "make" },
+    Program { name: "clang", package: "clang" },
+    Program { name: "wasm-ld", package: "lld" },
+    Program { name: WASI_LIBC, package: "wasi-libc" },
+    Program { name: COMPILER_RT, package: "libclang-rt-dev-wasm32" },
+    Program { name: "node", package: "nodejs" },
+    Program { name: "npm", package: "npm" },
+    Program { name: "python3", package: "python3-venv" },
+];
+
+/// Not programs, but what one compiles programs with: found by a file.
+const WASI_LIBC: &str = "wasi-libc";
+const COMPILER_RT: &str = "compiler-rt for wasm32";
+
 /// Adds the guests' target to the toolchain in use, if it is not there.
 pub fn ensure_wasm_target(tree: &Tree) -> Result {
+    ensure_target(tree, WASM_TARGET)
+}
+
+/// Adds a target to the toolchain in use, if it is not there.
+pub fn ensure_target(tree: &Tree, target: &str) -> Result {
     // Asked of rustc and not of rustup, so that a toolchain from elsewhere serves as well.
-    let libraries = shell::ask(in_root(tree, "rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
+    let libraries = shell::ask(in_root(tree, "rustc").args(["--print", "target-libdir", "--target", target]));
     if libraries.is_some_and(|dir| Path::new(&dir).is_dir()) {
         return Ok(());
     }
-    shell::run(in_root(tree, "rustup").args(["target", "add", WASM_TARGET])).map_err(|error| {
-        format!("{error}\nThe guests need the Rust target {WASM_TARGET}; add it with `rustup target add {WASM_TARGET}`")
+    shell::run(in_root(tree, "rustup").args(["target", "add", target])).map_err(|error| {
+        format!("{error}\nThe guests need the Rust target {target}; add it with `rustup target add {target}`")
     })
 }
 
@@ -43,7 +64,16 @@ pub fn ensure_component(tree: &Tree, component: &str, subcommand: &str) -> Resul
 
 /// Installs the programs that the tests drive, where this user can; else says which command to run.
 pub fn ensure_test_programs() -> Result {
-    let missing: Vec<&Program> = TEST_PROGRAMS.iter().filter(|program| !is_installed(program)).collect();
+    ensure(TEST_PROGRAMS)
+}
+
+/// The same for what the commands in other languages are built with.
+pub fn ensure_language_programs() -> Result {
+    ensure(LANGUAGE_PROGRAMS)
+}
+
+fn ensure(programs: &[Program]) -> Result {
+    let missing: Vec<&Program> = programs.iter().filter(|program| !is_installed(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -84,6 +114,13 @@ fn is_installed(program: &Program) -> bool {
     match program.name {
         // `nc` may be another netcat, whose flags differ; Debian calls this one `nc.openbsd` too.
         "nc" => on_path("nc.openbsd"),
+        // Debian's `python3` comes without the module that makes virtual environments.
+        "python3" => shell::ask(Command::new("python3").args(["-m", "ensurepip", "--version"])).is_some(),
+        WASI_LIBC => Path::new("/usr/include/wasm32-wasi/stdlib.h").is_file(),
+        COMPILER_RT => {
+            let library = ["--target=wasm32-wasi", "--rtlib=compiler-rt", "--print-libgcc-file-name"];
+            shell::ask(Command::new("clang").args(library)).is_some_and(|file| Path::new(&file).is_file())
+        }
         name => on_path(name),
     }
 }

@@ -46,6 +46,16 @@ impl Tree {
         self.target().join("fixtures")
     }
 
+    /// Where the commands in other languages lie, which are for the tests too.
+    pub fn languages(&self) -> PathBuf {
+        self.target().join("languages")
+    }
+
+    /// Where the programs lie that were not written for wasmline. They are for the tests as well.
+    pub fn third_party(&self) -> PathBuf {
+        self.target().join("third-party")
+    }
+
     pub fn host_binary(&self) -> PathBuf {
         self.target().join("release/wasmline")
     }
