@@ -15,9 +15,8 @@ use crate::sandbox::Sandbox;
 /// # Errors
 /// When the check itself cannot be made, or its result not be written.
 pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
-    let memory = config.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default();
     // Nothing is run, so one place is enough.
-    let sandbox = Sandbox::new(PoolSize { invocations: 1, memory })
+    let sandbox = Sandbox::new(PoolSize { invocations: 1, memory: config.largest_memory() })
         .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let registry = Registry::new(Arc::new(sandbox), Cache::open(&config.server.cache, config.server.cache_size)?);
     let mut reasons = 0;

@@ -200,6 +200,11 @@ impl Config {
         Self::load_in(&directory, path, overrides)
     }
 
+    /// The most memory that any tenant allows an invocation, in bytes.
+    pub fn largest_memory(&self) -> usize {
+        self.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default()
+    }
+
     fn load_in(directory: &Path, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let name = path.unwrap_or(Path::new(DEFAULT_FILE));
         let file = directory.join(name);

@@ -9,6 +9,7 @@ use wit_component::{DecodedWasm, decode};
 use crate::registry::kind::Kind;
 use crate::registry::metadata::Metadata;
 use crate::registry::{adapt, read_wasm};
+use crate::sandbox::WASI_RUN;
 
 /// What there is to know about a file.
 #[derive(Debug, Serialize)]
@@ -64,7 +65,7 @@ pub fn inspect(path: &Path) -> Result<Report, String> {
 }
 
 fn name(kind: Kind, exports: &[String]) -> &'static str {
-    let is_wasi = exports.iter().any(|export| export.starts_with("wasi:cli/run@0.2."));
+    let is_wasi = exports.iter().any(|export| export.starts_with(WASI_RUN));
     match kind {
         Kind::CoreModule => "program of WASI preview 1 (core module)",
         Kind::Component if is_wasi => "program of WASI preview 2 (wasi:cli/command)",

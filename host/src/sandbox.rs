@@ -26,8 +26,8 @@ const HOSTCALL_FUEL: usize = 1024 * 1024;
 /// Host objects (children, streams, pollables) that an invocation may hold.
 const HOST_OBJECTS: usize = 256;
 
-/// What a program of WASI exports, whatever its version of preview 2.
-const WASI_RUN: &str = "wasi:cli/run@0.2.";
+/// How the export begins that makes a component a program of WASI, whatever its version of preview 2.
+pub const WASI_RUN: &str = "wasi:cli/run@0.2.";
 
 /// Why the host ended an invocation from inside it.
 #[derive(Debug, thiserror::Error)]
@@ -121,16 +121,15 @@ impl Sandbox {
 
     /// Runs one line. Fails only when the client is gone; everything else is an outcome.
     pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
-        let limits = call.tenant.limits.clone();
-        let (wire, context) = (Arc::clone(&call.wire), Arc::clone(&call));
-        let mut store = self.store(call);
+        let mut store = self.store(Arc::clone(&call));
+        let limits = &call.tenant.limits;
         let mut meter = Meter::new(limits.cpu);
         let deadline = Instant::now() + limits.timeout;
         let running = self.clock.run();
         let run = async {
             match program {
                 Program::Command(pre) => {
-                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &context.args).await
+                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &call.args).await
                 }
                 Program::Wasi(pre) => {
                     let program = pre.instantiate_async(&mut store).await?;
@@ -140,7 +139,7 @@ impl Sandbox {
                 }
             }
         };
-        let result = drive(run, &wire, &mut meter, deadline).await;
+        let result = drive(run, &call.wire, &mut meter, deadline).await;
         drop(running);
         let outcome = match result {
             Ok(Ok(Ok(()))) => Ok(()),

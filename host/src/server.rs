@@ -88,7 +88,7 @@ struct Listening {
 
 impl Server {
     async fn start(config: &Config) -> Result<Server, String> {
-        let memory = config.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default();
+        let memory = config.largest_memory();
         let size = PoolSize { invocations: config.server.max_invocations, memory };
         let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
         let sandbox = Arc::new(sandbox);

@@ -19,7 +19,7 @@ pub struct Tenant {
     pub limits: Limits,
     /// Places of its child processes.
     pub children: Arc<Semaphore>,
-    /// Places of hash jobs, shared by all tenants.
+    /// Places of its hash jobs, a share of the host's.
     pub hash_jobs: HashJobs,
     /// Places of lines that run or wait to.
     pub admissions: Arc<Semaphore>,
