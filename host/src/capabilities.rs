@@ -23,7 +23,7 @@ pub use paths::self_test;
 use crate::policy::Denial;
 use crate::registry::{Command, Table};
 use crate::sandbox::State;
-use crate::tenants::Tenant;
+use crate::tenants::{Tenant, Tenants};
 use crate::wire::Wire;
 
 mod bindings {
@@ -54,6 +54,8 @@ pub struct Call {
     pub command: Arc<Command>,
     /// The commands of the tenant as they were when the line began.
     pub commands: Arc<Table>,
+    /// Everybody's commands, where the tenant is the operator's.
+    pub overview: Option<Arc<Tenants>>,
     /// The words after the command's name.
     pub args: Vec<String>,
     /// The client.

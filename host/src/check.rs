@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::engine::PoolSize;
 use crate::policy::Grants;
-use crate::registry::{Cache, Owner, Pace, Registry, Table};
+use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
+use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
 
 /// Loads everything as the server would, and writes a line for each command. Returns how many reasons there are not to
 /// serve this configuration.
@@ -18,20 +19,19 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     // Nothing is run, so one place is enough.
     let sandbox = Sandbox::new(PoolSize { invocations: 1, memory: config.largest_memory() })
         .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
-    let registry = Registry::new(Arc::new(sandbox), Cache::open(&config.server.cache, config.server.cache_size)?);
-    let mut reasons = 0;
-    for tenant in config.tenants.values() {
-        let grants = Arc::new(tenant.grants.clone());
-        let owner = Owner { tenant, grants: &grants };
-        let table = registry.load(&owner, &Table::default(), Pace::Now).table;
-        reasons += report(&tenant.name, &grants, &table, out).map_err(|error| format!("cannot write: {error}"))?;
-    }
-    Ok(reasons)
+    let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+    let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
+    let tenants =
+        tenants::load(config, &Tenants::default(), &registry, &Shares::of(&config.server), Strictness::Check)
+            .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
+    let report = tenants.values().map(|tenant| report(tenant, out));
+    report.sum::<io::Result<usize>>().map_err(|error| format!("cannot write: {error}"))
 }
 
-fn report(tenant: &str, grants: &Grants, table: &Table, out: &mut impl Write) -> io::Result<usize> {
+fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
+    let table = tenant.commands();
     let mut reasons = 0;
-    writeln!(out, "tenant {tenant}")?;
+    writeln!(out, "tenant {}", tenant.name)?;
     for command in table.iter() {
         let unmet = command.grants.unmet();
         reasons += unmet.len();
@@ -51,7 +51,7 @@ fn report(tenant: &str, grants: &Grants, table: &Table, out: &mut impl Write) ->
     if table.len() == 0 && reasons == 0 {
         writeln!(out, "  no commands")?;
     }
-    if *grants == Grants::default() {
+    if *tenant.grants == Grants::default() {
         writeln!(out, "  nothing is granted to this tenant")?;
     }
     Ok(reasons)

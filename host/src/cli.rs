@@ -28,6 +28,9 @@ pub enum Action {
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
+        /// CPU time that it may take.
+        #[arg(long)]
+        cpu_seconds: u64,
         /// Where the code goes.
         output: PathBuf,
     },

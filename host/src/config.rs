@@ -81,6 +81,8 @@ pub struct Tenant {
     pub commands: Vec<PathBuf>,
     /// Whether a command that asks for raw output gets it.
     pub raw_output: bool,
+    /// Whether it is the operator's own: its commands are told which files of all tenants do not serve.
+    pub operator: bool,
     /// What its commands may do to the machine.
     pub grants: Grants,
     /// How much its commands may use.
@@ -117,6 +119,9 @@ pub struct Server {
     /// Hash jobs at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub hash_jobs: usize,
+    /// Compilations at once, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub compile_jobs: usize,
     /// A directory of the host's own for compiled commands.
     pub cache: PathBuf,
     /// Bytes of compiled code that are kept there.
@@ -134,7 +139,8 @@ impl Default for Server {
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
             max_invocations: 256,
-            hash_jobs: thread::available_parallelism().map_or(1, NonZero::get),
+            hash_jobs: cores(),
+            compile_jobs: cores(),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
             cache_size: 4 << 30,
         }
@@ -367,10 +373,15 @@ fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory:
         name,
         commands: raw.commands.iter().map(|path| absolute(directory, path)).collect(),
         raw_output: raw.raw_output,
+        operator: raw.operator,
         grants: raw.grants,
         limits: raw.limits,
         settings: raw.settings.into_iter().map(|(Name(command), Settings(settings))| (command, settings)).collect(),
     })
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// The path without needless parts. A relative one is relative to `directory`.

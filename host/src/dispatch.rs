@@ -107,6 +107,7 @@ impl Dispatcher {
         wire.begin_reply(tenant.limits.output, command.raw_output);
         let call = Arc::new(Call {
             id: self.host.invocations.fetch_add(1, Ordering::Relaxed),
+            overview: tenant.is_operators().then(|| self.host.tenants.load_full()),
             tenant,
             command: Arc::clone(&command),
             commands,

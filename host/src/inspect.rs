@@ -35,8 +35,8 @@ pub struct Report {
 /// # Errors
 /// When it cannot be read, or can be no command; the text says why.
 pub fn inspect(path: &Path) -> Result<Report, String> {
-    let wasm = read_wasm(path).map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let refuse = |reason: String| format!("{}: {reason}", path.display());
+    let wasm = read_wasm(path).map_err(refuse)?;
     let kind = Kind::of(&wasm).map_err(refuse)?;
     let decoded = match kind {
         Kind::Component => decode(&wasm),

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Action::Serve(serve) => report(run_server(&serve)),
         Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
-        Action::Compile { output } => registry::run_compiler(&output),
+        Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
     }
 }
 

@@ -7,6 +7,7 @@ mod cache;
 mod compile;
 pub mod kind;
 pub mod metadata;
+mod queue;
 mod scan;
 pub mod sidecar;
 mod watch;
@@ -14,6 +15,7 @@ mod watch;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -24,17 +26,23 @@ pub use watch::Watch;
 use crate::config;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
+use compile::Fault;
 use kind::Kind;
 use metadata::Metadata;
+use queue::{Job, Progress, Queue};
 use scan::{Found, Stamps};
 use sidecar::Sidecar;
+
+/// How long a file is left alone that the machine could not load, the first time and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The commands of one tenant at one moment.
 #[derive(Default)]
 pub struct Table {
     commands: BTreeMap<String, Arc<Command>>,
-    /// Files that do not serve as they are, by name; they are not tried again until they change.
-    refused: BTreeMap<String, (Stamps, Problem)>,
+    /// Files that do not serve as they are, by name.
+    refused: BTreeMap<String, Refused>,
     /// A directory that cannot be read.
     unreadable: Option<Problem>,
 }
@@ -78,10 +86,41 @@ pub struct Problem {
     pub reason: String,
 }
 
+/// A file that does not serve as it is. It is not tried again until it changes, unless the machine was at fault.
+#[derive(Clone)]
+struct Refused {
+    stamps: Stamps,
+    problem: Problem,
+    retry: Option<Retry>,
+}
+
+/// When a file is tried again that the machine could not load, with the pause that went before.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    /// After a failure that followed on `before`, if it did: a pause that doubles.
+    fn after(before: Option<Retry>) -> Retry {
+        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        Retry { at: Instant::now() + pause, pause }
+    }
+}
+
+/// What reading a command's files came to, where it did not fail.
+enum Read {
+    Ready(Sidecar, Arc<Code>),
+    /// Its code is being compiled.
+    Compiling,
+}
+
 /// Loads commands. One for the host, so that tenants share code.
 pub struct Registry {
     sandbox: Arc<Sandbox>,
-    cache: Cache,
+    cache: Arc<Cache>,
+    queue: Queue,
     loaded: Mutex<HashMap<blake3::Hash, Weak<Code>>>,
 }
 
@@ -103,7 +142,7 @@ impl Table {
 
     /// What does not serve: files, and a directory that cannot be read.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values().map(|(_, problem)| problem).chain(&self.unreadable)
+        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable)
     }
 
     /// The directory that cannot be read, if there is one.
@@ -163,6 +202,10 @@ pub struct Loaded {
     pub table: Table,
     /// Some file is still being written, so it is worth looking again soon.
     pub unsettled: bool,
+    /// Some file is being compiled; there will be a sign when it is done.
+    pub compiling: bool,
+    /// Those of them that this reading was the first to ask for.
+    pub asked: Vec<blake3::Hash>,
 }
 
 /// The configuration that a table is made for.
@@ -171,20 +214,39 @@ pub struct Owner<'a> {
     pub tenant: &'a config::Tenant,
     /// Its grants.
     pub grants: &'a Arc<Grants>,
+    /// How many of its files may be compiled at once.
+    pub compile_jobs: usize,
 }
 
 impl Registry {
-    /// A registry whose compiled code is kept in `cache`.
-    pub fn new(sandbox: Arc<Sandbox>, cache: Cache) -> Registry {
-        Registry { sandbox, cache, loaded: Mutex::default() }
+    /// A registry whose compiled code is kept in `cache`, and which compiles `jobs` files at once.
+    pub fn new(sandbox: Arc<Sandbox>, cache: Cache, jobs: usize) -> Registry {
+        let cache = Arc::new(cache);
+        let (engine, store) = (sandbox.engine().clone(), Arc::clone(&cache));
+        let queue = Queue::new(jobs, move |job: &Job| {
+            let wasm = scan::read(&job.path, scan::MAX_WASM)?;
+            // One that was replaced meanwhile is asked for under its own hash, if at all.
+            if blake3::hash(&wasm) == job.hash { store.compile(&engine, job.hash, &wasm) } else { Ok(()) }
+        });
+        Registry { sandbox, cache, queue, loaded: Mutex::default() }
+    }
+
+    /// Waits until the files are compiled or have failed to be, or the time is over. Blocks.
+    pub fn wait(&self, files: &[blake3::Hash], time: Duration) {
+        self.queue.wait(files, time);
+    }
+
+    /// Waits until something was compiled, or failed to be, since the last call: directories are worth a look then.
+    pub async fn compiled(&self) {
+        self.queue.done().await;
     }
 
     /// Reads a tenant's directories. A file that did not change since `before` is not read again; where one does not
     /// serve, the version in `before` stays, under the owner's configuration as it is now.
     ///
-    /// Blocks while it reads and compiles.
+    /// What is not compiled yet is asked for, and is not in the table. Blocks while it reads.
     pub fn load(&self, owner: &Owner<'_>, before: &Table, pace: Pace) -> Loaded {
-        let mut loaded = Loaded { table: Table::default(), unsettled: false };
+        let mut loaded = Loaded { table: Table::default(), unsettled: false, compiling: false, asked: Vec::new() };
         let mut found = BTreeMap::new();
         for directory in &owner.tenant.commands {
             match scan::scan(directory) {
@@ -226,60 +288,81 @@ impl Registry {
             keep_old(into);
             return;
         }
-        if let Some((refused, problem)) = before.refused.get(&name)
-            && *refused == stamps
-            && stamps.are_settled()
+        let refused = before.refused.get(&name).filter(|refused| refused.stamps == stamps && stamps.are_settled());
+        let retry = refused.and_then(|refused| refused.retry);
+        if let Some(refused) = refused
+            && retry.is_none_or(|retry| pace == Pace::Settled && Instant::now() < retry.at)
         {
-            into.table.refused.insert(name.clone(), (stamps, problem.clone()));
+            into.table.refused.insert(name.clone(), refused.clone());
             keep_old(into);
             return;
         }
-        match self.read(file) {
-            Ok((sidecar, code)) => {
+        match self.read(file, owner, &mut into.asked) {
+            Ok(Read::Ready(sidecar, code)) => {
                 let command = owner.command(name.clone(), Arc::new(sidecar), code, stamps);
                 into.table.commands.insert(name, Arc::new(command));
             }
-            Err(problem) => {
-                tracing::warn!(
-                    tenant = %owner.tenant.name,
-                    path = %problem.path.display(),
-                    reason = problem.reason,
-                    "command file refused"
-                );
+            Ok(Read::Compiling) => {
+                into.compiling = true;
                 keep_old(into);
-                into.table.refused.insert(name, (stamps, problem));
+                // Why it was refused before is still all that there is to say of it.
+                if let Some(refused) = refused {
+                    into.table.refused.insert(name.clone(), refused.clone());
+                }
+            }
+            Err((path, fault)) => {
+                let retry = matches!(fault, Fault::Machine(_)).then(|| Retry::after(retry));
+                let problem = Problem { path, reason: fault.to_string() };
+                let (tenant, path) = (&owner.tenant.name, problem.path.display());
+                let retry_in = retry.map(|retry| tracing::field::debug(retry.pause));
+                tracing::warn!(%tenant, %path, reason = problem.reason, retry_in, "command file refused");
+                keep_old(into);
+                into.table.refused.insert(name, Refused { stamps, problem, retry });
             }
         }
     }
 
     /// Reads a command's two files.
-    fn read(&self, file: &Found) -> Result<(Sidecar, Arc<Code>), Problem> {
+    fn read(&self, file: &Found, owner: &Owner<'_>, asked: &mut Vec<blake3::Hash>) -> Result<Read, (PathBuf, Fault)> {
+        let of = |path: &Path| {
+            let path = path.to_owned();
+            move |fault| (path, fault)
+        };
         let sidecar = match &file.sidecar {
             Some(path) => {
-                let bytes = scan::read(path, scan::MAX_SIDECAR)?;
-                Sidecar::parse(path, &bytes)
-                    .map_err(|error| Problem { path: path.clone(), reason: error.to_string() })?
+                let bytes = scan::read(path, scan::MAX_SIDECAR).map_err(of(path))?;
+                Sidecar::parse(path, &bytes).map_err(|error| of(path)(Fault::File(error.to_string())))?
             }
             None => Sidecar::default(),
         };
-        let wasm = scan::read(&file.path, scan::MAX_WASM)?;
-        let code = self.code(&wasm).map_err(|reason| Problem { path: file.path.clone(), reason })?;
-        Ok((sidecar, code))
+        let wasm = scan::read(&file.path, scan::MAX_WASM).map_err(of(&file.path))?;
+        let hash = blake3::hash(&wasm);
+        match self.code(&wasm, hash).map_err(|reason| of(&file.path)(Fault::File(reason)))? {
+            Some(code) => Ok(Read::Ready(sidecar, code)),
+            None => {
+                let (tenant, most) = (owner.tenant.name.clone(), owner.compile_jobs);
+                match self.queue.ask(Job { tenant, most, path: file.path.clone(), hash }) {
+                    Progress::Failed(fault) => return Err(of(&file.path)(fault)),
+                    Progress::New => asked.push(hash),
+                    Progress::UnderWay => {}
+                }
+                Ok(Read::Compiling)
+            }
+        }
     }
 
-    /// The code of a `.wasm` file: loaded already, or from the cache, or compiled now.
-    fn code(&self, wasm: &[u8]) -> Result<Arc<Code>, String> {
+    /// The code of a `.wasm` file, if it is loaded already or in the cache.
+    fn code(&self, wasm: &[u8], hash: blake3::Hash) -> Result<Option<Arc<Code>>, String> {
         Kind::of(wasm)?;
-        let hash = blake3::hash(wasm);
         if let Some(code) = self.lookup(hash) {
-            return Ok(code);
+            return Ok(Some(code));
         }
-        let component = self.cache.load_or_compile(self.sandbox.engine(), hash, wasm)?;
-        let program = self.sandbox.prepare(&component).map_err(|error| format!("cannot be linked: {error:#}"))?;
+        let Some(component) = self.cache.load(self.sandbox.engine(), hash) else { return Ok(None) };
+        let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
         let code = Arc::new(Code { description: Metadata::of(wasm).description, program });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
-        Ok(code)
+        Ok(Some(code))
     }
 
     fn lookup(&self, hash: blake3::Hash) -> Option<Arc<Code>> {
@@ -319,8 +402,8 @@ impl Owner<'_> {
 ///
 /// # Errors
 /// When it is no regular file, too large, or cannot be read.
-pub fn read_wasm(path: &Path) -> Result<Vec<u8>, Problem> {
-    scan::read(path, scan::MAX_WASM)
+pub fn read_wasm(path: &Path) -> Result<Vec<u8>, String> {
+    scan::read(path, scan::MAX_WASM).map_err(|fault| fault.to_string())
 }
 
 /// Takes a lock. Nothing that holds it can leave the map half-changed.

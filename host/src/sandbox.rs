@@ -3,6 +3,7 @@
 pub mod cpu;
 mod drive;
 mod limits;
+pub mod unfit;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,11 +113,21 @@ impl Sandbox {
     /// Resolves a component's imports once, so that a line only instantiates it.
     ///
     /// # Errors
-    /// When the component imports something that is not offered, or exports neither `run` nor `wasi:cli/run`.
-    pub fn prepare(&self, component: &Component) -> wasmtime::Result<Program> {
-        let is_wasi = component.component_type().exports(&self.engine).any(|(name, _)| name.starts_with(WASI_RUN));
-        let pre = self.linker.instantiate_pre(component)?;
-        Ok(if is_wasi { Program::Wasi(WasiPre::new(pre)?) } else { Program::Command(CommandPre::new(pre)?) })
+    /// When the component imports something that is not offered, or exports neither `run` nor `wasi:cli/run`; the text is
+    /// for its author.
+    pub fn prepare(&self, component: &Component) -> Result<Program, String> {
+        let kind = component.component_type();
+        let imports: Vec<&str> = kind.imports(&self.engine).map(|(name, _)| name).collect();
+        let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
+        unfit::check(&imports, &exports)?;
+        let is_wasi = exports.iter().any(|name| name.starts_with(WASI_RUN));
+        let prepare = || {
+            let pre = self.linker.instantiate_pre(component)?;
+            Ok(if is_wasi { Program::Wasi(WasiPre::new(pre)?) } else { Program::Command(CommandPre::new(pre)?) })
+        };
+        prepare().map_err(|error: wasmtime::Error| {
+            format!("does not fit the interfaces of this host; build it against the host's wit/: {error:#}")
+        })
     }
 
     /// Runs one line. Fails only when the client is gone; everything else is an outcome.

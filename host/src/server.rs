@@ -20,7 +20,7 @@ use crate::dispatch::Host;
 use crate::engine::PoolSize;
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
-use crate::tenants::{self, HashJobs, Strictness, Tenants};
+use crate::tenants::{self, Shares, Strictness, Tenants};
 use connections::{Connections, accept, bind};
 
 /// How long connections get to let go of what they hold once the drain is over.
@@ -69,7 +69,7 @@ struct Server {
     /// Held while commands are loaded, so that a rescan and a reload do not cross.
     loading: Arc<Mutex<()>>,
     registry: Arc<Registry>,
-    hash_jobs: HashJobs,
+    shares: Shares,
     listeners: Vec<Listening>,
     /// What cannot change while the host runs.
     started_with: config::Server,
@@ -92,10 +92,10 @@ impl Server {
         let size = PoolSize { invocations: config.server.max_invocations, memory };
         let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
         let sandbox = Arc::new(sandbox);
-        let registry =
-            Arc::new(Registry::new(Arc::clone(&sandbox), Cache::open(&config.server.cache, config.server.cache_size)?));
-        let hash_jobs = HashJobs::new(config.server.hash_jobs);
-        let tenants = load_tenants(config, Arc::default(), &registry, &hash_jobs, Strictness::Start).await?;
+        let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+        let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
+        let shares = Shares::of(&config.server);
+        let tenants = load_tenants(config, Arc::default(), &registry, &shares, Strictness::Start).await?;
         let host = Host {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
@@ -107,7 +107,7 @@ impl Server {
             connections,
             loading: Arc::default(),
             registry,
-            hash_jobs,
+            shares,
             listeners: Vec::new(),
             started_with: config.server.clone(),
             largest_memory: memory,
@@ -143,7 +143,7 @@ impl Server {
         let loading = Arc::clone(&self.loading);
         let _loading = loading.lock().await;
         let before = self.connections.host.tenants.load_full();
-        let loaded = load_tenants(&config, before, &self.registry, &self.hash_jobs, Strictness::Reload).await;
+        let loaded = load_tenants(&config, before, &self.registry, &self.shares, Strictness::Reload).await;
         let tenants = match loaded {
             Ok(tenants) => tenants,
             Err(error) => {
@@ -168,6 +168,10 @@ impl Server {
         if new.hash_jobs != old.hash_jobs {
             kept("server.hash-jobs");
             new.hash_jobs = old.hash_jobs;
+        }
+        if new.compile_jobs != old.compile_jobs {
+            kept("server.compile-jobs");
+            new.compile_jobs = old.compile_jobs;
         }
         if new.cache != old.cache {
             kept("server.cache");
@@ -231,11 +235,11 @@ async fn load_tenants(
     config: &Config,
     before: Arc<Tenants>,
     registry: &Arc<Registry>,
-    hash_jobs: &HashJobs,
+    shares: &Shares,
     strictness: Strictness,
 ) -> Result<Tenants, String> {
-    let (config, registry, hash_jobs) = (config.clone(), Arc::clone(registry), hash_jobs.clone());
-    let load = move || tenants::load(&config, &before, &registry, &hash_jobs, strictness);
+    let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
+    let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
     let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
     loaded.map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))
 }
@@ -249,17 +253,14 @@ async fn watch(connections: Arc<Connections>, loading: Arc<Mutex<()>>, registry:
         watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
         tokio::select! {
             () = watch.hint(again) => {}
+            () = registry.compiled() => {}
             () = connections.draining.cancelled() => return,
         }
         let _loading = loading.lock().await;
         // A reload may have made others meanwhile.
         let tenants = connections.host.tenants.load_full();
         let registry = Arc::clone(&registry);
-        let refresh = move || {
-            let unsettled = tenants.values().map(|tenant| tenant.refresh(&registry));
-            unsettled.fold(false, |any, unsettled| any | unsettled)
-        };
-        again = match tokio::task::spawn_blocking(refresh).await {
+        again = match tokio::task::spawn_blocking(move || tenants::refresh(&tenants, &registry)).await {
             Ok(unsettled) => unsettled,
             Err(error) => {
                 tracing::error!(%error, "a rescan of the commands failed");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,6 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{self, Config, Limits};
 use crate::policy::Grants;
 use crate::registry::{Loaded, Owner, Pace, Problem, Registry, Table};
+
+/// How long a reading waits for the compiler before it takes what there is. Most commands are compiled in a tenth of it.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long it waits where nothing can go on without: longer than all compilations together may take.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One tenant. A reload that changes its configuration makes a new one; lines that run keep theirs.
 pub struct Tenant {
@@ -25,8 +31,11 @@ pub struct Tenant {
     pub admissions: Arc<Semaphore>,
     /// Places of lines that run.
     pub slots: Arc<Semaphore>,
+    /// What its commands may do to the machine.
+    pub grants: Arc<Grants>,
+    /// How many of its files may be compiled at once.
+    compile_jobs: usize,
     config: config::Tenant,
-    grants: Arc<Grants>,
     table: ArcSwap<Table>,
 }
 
@@ -36,7 +45,6 @@ pub struct Tenant {
 pub struct HashJobs {
     all: Arc<Semaphore>,
     own: Arc<Semaphore>,
-    jobs: usize,
 }
 
 /// The places of one hash job.
@@ -48,18 +56,36 @@ pub struct HashPlace {
 /// All tenants by name.
 pub type Tenants = BTreeMap<String, Arc<Tenant>>;
 
+/// What the tenants share of the host's jobs.
+#[derive(Clone)]
+pub struct Shares {
+    hash_jobs: Arc<Semaphore>,
+    most_hash_jobs: usize,
+    most_compile_jobs: usize,
+}
+
+impl Shares {
+    /// As many jobs at once as the configuration says.
+    pub fn of(server: &config::Server) -> Shares {
+        Shares {
+            hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
+            most_hash_jobs: server.hash_jobs,
+            most_compile_jobs: server.compile_jobs,
+        }
+    }
+
+    fn hash_jobs(&self, tenants: usize) -> HashJobs {
+        let own = share(self.most_hash_jobs, tenants);
+        HashJobs { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(own)) }
+    }
+}
+
+/// One tenant's share of jobs: all of them if it is alone, else half, so that there is always one for another.
+fn share(jobs: usize, tenants: usize) -> usize {
+    if tenants == 1 { jobs } else { (jobs / 2).max(1) }
+}
+
 impl HashJobs {
-    /// At most `jobs` at once.
-    pub fn new(jobs: usize) -> HashJobs {
-        HashJobs { all: Arc::new(Semaphore::new(jobs)), own: Arc::new(Semaphore::new(jobs)), jobs }
-    }
-
-    /// A tenant's share: all of them if it is alone, else half, so that there is always one for another.
-    fn share(&self, tenants: usize) -> HashJobs {
-        let own = if tenants == 1 { self.jobs } else { (self.jobs / 2).max(1) };
-        HashJobs { own: Arc::new(Semaphore::new(own)), ..self.clone() }
-    }
-
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
     pub async fn acquire(&self) -> Option<HashPlace> {
         // The semaphores are never closed, so there always is a place in the end.
@@ -70,12 +96,13 @@ impl HashJobs {
 }
 
 impl Tenant {
-    fn new(config: &config::Tenant, hash_jobs: HashJobs) -> Tenant {
+    fn new(config: &config::Tenant, shares: &Shares, tenants: usize) -> Tenant {
         let limits = config.limits.clone();
         Tenant {
             name: config.name.clone(),
             children: Arc::new(Semaphore::new(limits.children)),
-            hash_jobs,
+            hash_jobs: shares.hash_jobs(tenants),
+            compile_jobs: share(shares.most_compile_jobs, tenants),
             slots: Arc::new(Semaphore::new(limits.concurrency)),
             admissions: Arc::new(Semaphore::new(limits.concurrency + limits.queue)),
             limits,
@@ -92,7 +119,7 @@ impl Tenant {
 
     /// Reads the tenant's directories again. The table is not swapped in yet.
     fn read(&self, registry: &Registry, pace: Pace) -> Loaded {
-        let owner = Owner { tenant: &self.config, grants: &self.grants };
+        let owner = Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.compile_jobs };
         registry.load(&owner, &self.commands(), pace)
     }
 
@@ -121,12 +148,9 @@ impl Tenant {
         }
     }
 
-    /// Reads the tenant's directories because something in them seems to have changed. True when some file is still
-    /// being written, so that it is worth looking again. Blocks while it reads and compiles.
-    pub fn refresh(&self, registry: &Registry) -> bool {
-        let loaded = self.read(registry, Pace::Settled);
-        self.take(loaded.table);
-        loaded.unsettled
+    /// Whether it is the operator's own, who is told of what does not serve.
+    pub fn is_operators(&self) -> bool {
+        self.config.operator
     }
 
     /// The directories that its commands come from.
@@ -142,6 +166,8 @@ pub enum Strictness {
     Start,
     /// The tenant keeps the commands that it has, and nobody else is touched.
     Reload,
+    /// One more thing to report.
+    Check,
 }
 
 /// Makes the tenants of a configuration. One that did not change since `before` stays the same, places and all; only its
@@ -153,31 +179,79 @@ pub fn load(
     config: &Config,
     before: &Tenants,
     registry: &Registry,
-    hash_jobs: &HashJobs,
+    shares: &Shares,
     strictness: Strictness,
 ) -> Result<Tenants, Problem> {
-    let mut read = Vec::new();
-    for (name, wanted) in &config.tenants {
-        let tenant = match before.get(name) {
-            Some(tenant) if tenant.config == *wanted => Arc::clone(tenant),
-            known => {
-                let tenant = Tenant::new(wanted, hash_jobs.share(config.tenants.len()));
-                if let Some(known) = known {
-                    // What served so far goes on serving where the new directories have a bad file of the same name.
-                    tenant.table.store(known.commands());
-                }
-                Arc::new(tenant)
+    let make = |(name, wanted): (&String, &config::Tenant)| match before.get(name) {
+        Some(tenant) if tenant.config == *wanted => Arc::clone(tenant),
+        known => {
+            let tenant = Tenant::new(wanted, shares, config.tenants.len());
+            if let Some(known) = known {
+                // What served so far goes on serving where the new directories have a bad file of the same name.
+                tenant.table.store(known.commands());
             }
-        };
-        let loaded = tenant.read(registry, Pace::Now);
-        if let Some(problem) = loaded.table.unreadable().filter(|_| strictness == Strictness::Start) {
-            return Err(problem.clone());
+            Arc::new(tenant)
         }
-        read.push((tenant, loaded.table));
+    };
+    let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(make).collect();
+    // Whoever starts the host wants all of it; whoever changes a running one wants the rest of it to go on.
+    let patience = if strictness == Strictness::Reload { Patience::Grace } else { Patience::All };
+    let read = read(tenants, registry, Pace::Now, patience);
+    let unreadable = |(_, loaded): &(_, Loaded)| loaded.table.unreadable().cloned();
+    if strictness == Strictness::Start
+        && let Some(problem) = read.iter().find_map(unreadable)
+    {
+        return Err(problem);
     }
-    let take = |(tenant, table): (Arc<Tenant>, Table)| {
-        tenant.take(table);
+    let take = |(tenant, loaded): (Arc<Tenant>, Loaded)| {
+        tenant.take(loaded.table);
         (tenant.name.clone(), tenant)
     };
     Ok(read.into_iter().map(take).collect())
+}
+
+/// Reads the tenants' directories because something in them seems to have changed. True when some file is still being
+/// written, so that it is worth looking again. Blocks while it reads, and a while for what has to be compiled.
+pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
+    let read = read(tenants.values().cloned().collect(), registry, Pace::Settled, Patience::Grace);
+    let mut unsettled = false;
+    for (tenant, loaded) in read {
+        unsettled |= loaded.unsettled;
+        tenant.take(loaded.table);
+    }
+    unsettled
+}
+
+/// How long a reading waits for what is being compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// As long as it takes, which the compiler bounds.
+    All,
+    /// No longer than most commands need. The others come when they are done.
+    Grace,
+}
+
+/// Reads all tenants' directories, so that what has to be compiled is compiled side by side, and reads them again where
+/// that was worth waiting for.
+fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, pace: Pace, patience: Patience) -> Vec<(Arc<Tenant>, Loaded)> {
+    let read_one = |tenant: Arc<Tenant>| {
+        let loaded = tenant.read(registry, pace);
+        (tenant, loaded)
+    };
+    let mut read: Vec<_> = tenants.into_iter().map(read_one).collect();
+    loop {
+        let asked: Vec<_> = read.iter().flat_map(|(_, loaded)| loaded.asked.iter().copied()).collect();
+        if asked.is_empty() {
+            return read;
+        }
+        registry.wait(&asked, if patience == Patience::All { FOREVER } else { GRACE });
+        let again = |(tenant, loaded): (Arc<Tenant>, Loaded)| match loaded.compiling {
+            true => read_one(tenant),
+            false => (tenant, loaded),
+        };
+        read = read.into_iter().map(again).collect();
+        if patience == Patience::Grace {
+            return read;
+        }
+    }
 }

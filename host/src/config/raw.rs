@@ -35,6 +35,7 @@ pub struct RawListener {
 pub struct RawTenant {
     pub commands: Vec<PathBuf>,
     pub raw_output: bool,
+    pub operator: bool,
     pub grants: Grants,
     pub limits: Limits,
     pub settings: BTreeMap<Name, Settings>,

@@ -78,7 +78,7 @@ fn the_shipped_file_shows_the_defaults() {
             Some(key) if key.contains(" = ") && !key.starts_with('{') => key,
             _ => line,
         })
-        .filter(|line| !line.starts_with("hash-jobs") && !line.starts_with("cache"))
+        .filter(|line| !line.starts_with("hash-jobs") && !line.starts_with("compile-jobs") && !line.starts_with("cache"))
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(shown.contains("\nhandles = 1000") && shown.contains("\nraw-output = false"), "{shown}");
@@ -101,6 +101,7 @@ fn a_full_file_is_read() {
         drain-timeout = "4s"
         max-invocations = 5
         hash-jobs = 6
+        compile-jobs = 3
         cache = "/cache"
         cache-size = "7MiB"
 
@@ -154,6 +155,7 @@ fn a_full_file_is_read() {
             drain_timeout: seconds(4),
             max_invocations: 5,
             hash_jobs: 6,
+            compile_jobs: 3,
             cache: "/cache".into(),
             cache_size: 7 << 20,
         }

@@ -13,12 +13,12 @@ use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::compile::compile;
+use super::compile::{Fault, compile};
 
 /// How the names of entries begin that are being made.
 const FRESH: &str = ".compiling-";
 /// Age from which on nobody can be making one any more: longer than a compilation may take.
-const ABANDONED: Duration = Duration::from_secs(600);
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// The directory of compiled code.
 pub struct Cache {
@@ -56,33 +56,28 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The component of a `.wasm` file, compiled at most once.
+    /// The compiled component of a `.wasm` file with this content, if it is there. A damaged entry is thrown away.
+    pub fn load(&self, engine: &Engine, hash: blake3::Hash) -> Option<Component> {
+        let entry = self.entry(engine, hash);
+        entry.load(engine).unwrap_or_else(|error| {
+            tracing::warn!(entry = %entry.code.display(), %error, "cache entry is damaged; compiling again");
+            entry.remove();
+            None
+        })
+    }
+
+    /// Compiles a `.wasm` file, whose content has this hash, into the cache. Blocks for as long as that takes.
     ///
     /// # Errors
     /// The reason why the file does not compile, or why the disk does not take its code.
-    pub fn load_or_compile(&self, engine: &Engine, hash: blake3::Hash, wasm: &[u8]) -> Result<Component, String> {
-        let entry = self.entry(engine, hash);
-        match entry.load(engine) {
-            Ok(Some(component)) => return Ok(component),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(entry = %entry.code.display(), %error, "cache entry is damaged; compiling again");
-                entry.remove();
-            }
-        }
-        let fresh = tempfile::Builder::new()
-            .prefix(FRESH)
-            .tempfile_in(&self.directory)
-            .map_err(|error| format!("cannot be cached: {error}"))?
-            .into_temp_path();
+    pub fn compile(&self, engine: &Engine, hash: blake3::Hash, wasm: &[u8]) -> Result<(), Fault> {
+        let disk = |error: io::Error| Fault::Machine(format!("its code cannot be stored: {error}"));
+        let fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(&self.directory).map_err(disk)?.into_temp_path();
         compile(wasm, &fresh)?;
-        entry.store(fresh).map_err(|error| format!("cannot be cached: {error}"))?;
+        let entry = self.entry(engine, hash);
+        entry.store(fresh).map_err(disk)?;
         self.make_room(&entry);
-        match entry.load(engine) {
-            Ok(Some(component)) => Ok(component),
-            Ok(None) => Err("vanished from the cache".to_owned()),
-            Err(error) => Err(format!("compiled to code that does not load: {error}")),
-        }
+        Ok(())
     }
 
     /// Removes what a host that was killed left half-made.

@@ -1,13 +1,16 @@
 //! Compiling, in a process of its own: whatever a file contains, it can hurt only that process.
 //!
 //! The parent writes the `.wasm` to the child's standard input and names a file for the code. The child bounds itself
-//! before it reads anything; the parent bounds its time and what it reads of the child's words.
+//! before it reads anything, and gives way to whoever serves; the parent bounds its time and what it reads of the child's
+//! words.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_open, setrlimit};
 
@@ -22,30 +25,53 @@ use crate::engine;
 /// The hidden subcommand that the child runs.
 pub const SUBCOMMAND: &str = "compile-for-host";
 
-/// Bounds of the compiling process.
-const CPU_SECONDS: u64 = 60;
+/// CPU time of a compilation: this much for any file, more for each MiB of it, and never more than the most. Interpreters
+/// of 20 MiB take a second for each MiB on an idle machine.
+const CPU_BASE: Duration = Duration::from_secs(30);
+const CPU_PER_MIB: Duration = Duration::from_secs(5);
+const CPU_MOST: Duration = Duration::from_secs(600);
+/// Wall time, in times of the CPU time: the compiler gives way to whoever serves, and to other compilers.
+const WALL_PER_CPU: u32 = 4;
 const ADDRESS_SPACE: u64 = 4 * 1024 * 1024 * 1024;
 const OUTPUT: u64 = 1024 * 1024 * 1024;
-/// Wall time; longer than the CPU bound, for a busy host.
-const WALL: Duration = Duration::from_secs(120);
+/// How far the compiler steps back behind the processes that serve.
+const NICENESS: i32 = 10;
 /// Bytes of its complaint that are kept.
 const MAX_WORDS: u64 = 4096;
+/// How the child ends when it is the machine that failed and not the file.
+const MACHINE_FAILED: u8 = 3;
+
+/// Why a file does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The file's own: these bytes will never do.
+    #[error("{0}")]
+    File(String),
+    /// The machine's: the same bytes may well do later.
+    #[error("{0}")]
+    Machine(String),
+}
 
 /// Compiles a component into `output`.
 ///
 /// # Errors
 /// The reason why it could not be compiled, fit for the author.
-pub fn compile(wasm: &[u8], output: &Path) -> Result<(), String> {
-    let host = std::env::current_exe().map_err(|error| format!("cannot find the host's own program: {error}"))?;
+pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
+    let machine = |what: &'static str| move |error: io::Error| Fault::Machine(format!("{what}: {error}"));
+    let host = std::env::current_exe().map_err(machine("cannot find the host's own program"))?;
+    let cpu = cpu_bound(wasm.len());
+    let wall = cpu * WALL_PER_CPU;
     let mut child = Command::new(host)
         .arg(SUBCOMMAND)
+        .arg("--cpu-seconds")
+        .arg(cpu.as_secs().to_string())
         .arg(output)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("cannot start the compiler: {error}"))?;
+        .map_err(machine("cannot start the compiler"))?;
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let pid = Pid::from_child(&child);
     let (words, ended) = std::thread::scope(|scope| {
@@ -58,19 +84,43 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), String> {
             }
             words
         });
-        let ended = wait(pid, WALL);
+        let ended = wait(pid, wall);
         if !matches!(ended, Ok(true)) {
             let _ = kill_process(pid, Signal::KILL);
         }
         (words.join().unwrap_or_default(), ended)
     });
-    let status = child.wait().map_err(|error| format!("cannot wait for the compiler: {error}"))?;
+    let status = child.wait().map_err(machine("cannot wait for the compiler"))?;
     match ended {
-        Ok(true) if status.success() => Ok(()),
-        Ok(true) if status.code().is_some() => Err(words.trim().to_owned()),
-        Ok(true) => Err(format!("was too much for the compiler, which was ended within its bounds ({status})")),
-        Ok(false) => Err(format!("took longer than {WALL:?} to compile")),
-        Err(error) => Err(format!("cannot wait for the compiler: {error}")),
+        Ok(true) => verdict(status, cpu, words.trim()),
+        Ok(false) => Err(Fault::File(format!("took longer than {wall:?} to compile"))),
+        Err(error) => Err(machine("cannot wait for the compiler")(error)),
+    }
+}
+
+/// CPU time that a file of so many bytes may take.
+fn cpu_bound(bytes: usize) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    CPU_PER_MIB.saturating_mul(mebibytes).saturating_add(CPU_BASE).min(CPU_MOST)
+}
+
+/// What the child's end means.
+fn verdict(status: ExitStatus, cpu: Duration, words: &str) -> Result<(), Fault> {
+    let too_much = |what: String| Err(Fault::File(format!("is too much for the compiler: {what}")));
+    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
+        (Some(0), _) => Ok(()),
+        (Some(code), _) if code == i32::from(MACHINE_FAILED) => Err(Fault::Machine(words.to_owned())),
+        (Some(_), _) => Err(Fault::File(words.to_owned())),
+        (None, Some(Signal::XCPU)) => too_much(format!("it takes more than {cpu:?} of CPU time")),
+        (None, Some(Signal::XFSZ)) => too_much(format!("its code has more than {}", ByteSize(OUTPUT).display().iec())),
+        (None, Some(Signal::ABORT)) => {
+            too_much(format!("it takes more than {} of memory", ByteSize(ADDRESS_SPACE).display().iec()))
+        }
+        // Nothing that a file makes the compiler do looks like this: the machine ran out of memory, or somebody did it.
+        (None, Some(Signal::KILL | Signal::TERM | Signal::INT | Signal::HUP)) => {
+            Err(Fault::Machine("the compiler was killed before it was done".to_owned()))
+        }
+        _ => too_much(format!("it crashed ({status})")),
     }
 }
 
@@ -90,29 +140,40 @@ fn wait(pid: Pid, time: Duration) -> io::Result<bool> {
 }
 
 /// The child's side: bounds itself, reads a component from standard input, and writes its code to `output`.
-pub fn run_compiler(output: &Path) -> ExitCode {
-    match compile_here(output) {
+pub fn run_compiler(output: &Path, cpu_seconds: u64) -> ExitCode {
+    match compile_here(output, cpu_seconds) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
+        Err(fault) => {
+            eprintln!("{fault}");
+            if matches!(fault, Fault::Machine(_)) { ExitCode::from(MACHINE_FAILED) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn compile_here(output: &Path) -> wasmtime::Result<()> {
-    let bounds =
-        [(Resource::Cpu, CPU_SECONDS), (Resource::As, ADDRESS_SPACE), (Resource::Fsize, OUTPUT), (Resource::Core, 0)];
+fn compile_here(output: &Path, cpu_seconds: u64) -> Result<(), Fault> {
+    bound_this_process(cpu_seconds).map_err(|error| Fault::Machine(format!("cannot bound the compiler: {error}")))?;
+    let mut wasm = Vec::new();
+    let read = io::stdin().lock().read_to_end(&mut wasm);
+    read.map_err(|error| Fault::Machine(format!("cannot read what to compile: {error}")))?;
+    let file = |error: wasmtime::Error| Fault::File(format!("{error:#}"));
+    if Kind::of(&wasm) == Ok(Kind::CoreModule) {
+        wasm = adapt(&wasm).map_err(file)?;
+    }
+    let code = engine::compiling().and_then(|engine| engine.precompile_component(&wasm)).map_err(file)?;
+    std::fs::write(output, code).map_err(|error| Fault::Machine(format!("its code cannot be stored: {error}")))
+}
+
+fn bound_this_process(cpu_seconds: u64) -> io::Result<()> {
+    // A host that was killed cannot end its compilers. The signal goes by the thread that started this process, which
+    // waits for its end.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let bounds = [(Resource::As, ADDRESS_SPACE), (Resource::Fsize, OUTPUT), (Resource::Core, 0)];
     for (resource, bound) in bounds {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })?;
     }
-    let mut wasm = Vec::new();
-    io::stdin().lock().read_to_end(&mut wasm)?;
-    if Kind::of(&wasm) == Ok(Kind::CoreModule) {
-        wasm = adapt(&wasm)?;
-    }
-    let code = engine::compiling()?.precompile_component(&wasm)?;
-    std::fs::write(output, code)?;
+    // The signal at the lower bound tells this end from others; the upper bound is for a process that would ignore it.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
+    rustix::process::nice(NICENESS)?;
     Ok(())
 }
 
@@ -128,4 +189,33 @@ pub fn adapt(module: &[u8]) -> wasmtime::Result<Vec<u8>> {
         })
         .and_then(|mut encoder| encoder.encode());
     adapted.map_err(|error| wasmtime::format_err!("is a core module that is no program of WASI preview 1: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_file_may_take_longer() {
+        assert_eq!(cpu_bound(100_000), CPU_BASE);
+        assert_eq!(cpu_bound(20 << 20), CPU_BASE + 20 * CPU_PER_MIB);
+        assert_eq!(cpu_bound(usize::MAX), CPU_MOST);
+    }
+
+    #[test]
+    fn an_end_is_laid_to_whoever_caused_it() {
+        let ended = |raw: i32| verdict(ExitStatus::from_raw(raw), Duration::from_secs(30), "why");
+        let exited = |code: i32| ended(code << 8);
+        assert_eq!(exited(0), Ok(()));
+        assert_eq!(exited(1), Err(Fault::File("why".to_owned())));
+        assert_eq!(exited(3), Err(Fault::Machine("why".to_owned())));
+        let signal = |signal: Signal| ended(signal.as_raw());
+        for (died_of, words) in
+            [(Signal::XCPU, "30s of CPU"), (Signal::ABORT, "4 GiB of memory"), (Signal::SEGV, "crashed")]
+        {
+            let Err(Fault::File(reason)) = signal(died_of) else { panic!("{died_of:?} is the file's fault") };
+            assert!(reason.contains(words), "{reason}");
+        }
+        assert!(matches!(signal(Signal::KILL), Err(Fault::Machine(_))));
+    }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Mode, OFlags};
 
 use super::Problem;
+use super::compile::Fault;
 use crate::config::is_name;
 
 /// Largest `.wasm` file that is looked at, in bytes.
@@ -108,27 +109,28 @@ pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
     Ok(found.collect())
 }
 
-/// Reads a file of at most `bound` bytes. It must be a regular file itself: a link could point to what its tenant may not read, and a FIFO
-/// would never end.
+/// Reads a file of at most `bound` bytes. It must be a regular file itself: a link could point to what its tenant may not
+/// read, and a FIFO would never end.
 ///
 /// # Errors
 /// When it is something else, too large, or cannot be read.
-pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Problem> {
-    let problem = |reason: String| Problem { path: path.to_owned(), reason };
+pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
+    let refuse = |reason: &str| Err(Fault::File(reason.to_owned()));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(rustix::io::Errno::LOOP) => return Err(problem("is a symbolic link; copy the file itself".to_owned())),
-        Err(error) => return Err(problem(format!("cannot be opened: {}", std::io::Error::from(error)))),
+        Err(rustix::io::Errno::LOOP) => return refuse("is a symbolic link; copy the file itself"),
+        Err(error) => return Err(Fault::Machine(format!("cannot be opened: {}", std::io::Error::from(error)))),
     };
-    let metadata = file.metadata().map_err(|error| problem(error.to_string()))?;
+    let unreadable = |error| Fault::Machine(format!("cannot be read: {error}"));
+    let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(problem("is not a regular file".to_owned()));
+        return refuse("is not a regular file");
     }
     let mut bytes = Vec::new();
-    file.take(bound + 1).read_to_end(&mut bytes).map_err(|error| problem(format!("cannot be read: {error}")))?;
+    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > bound {
-        return Err(problem(format!("is larger than {}", bytesize::ByteSize(bound).display().iec())));
+        return refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
     }
     Ok(bytes)
 }
@@ -156,9 +158,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.wasm");
         std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
-        assert!(read(&path, MAX_WASM).unwrap_err().reason.contains("symbolic link"));
+        let refused = |words: &str| {
+            let Err(Fault::File(reason)) = read(&path, MAX_WASM) else { panic!("the file's own fault is expected") };
+            assert!(reason.contains(words), "{reason}");
+        };
+        refused("symbolic link");
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(read(&path, MAX_WASM).unwrap_err().reason.contains("not a regular file"));
+        refused("not a regular file");
     }
 }
