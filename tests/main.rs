@@ -5,6 +5,7 @@
 mod bad_input;
 mod check;
 mod clients;
+mod compiling;
 mod config;
 mod connection;
 mod digest;

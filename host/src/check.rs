@@ -21,9 +21,8 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
-    let tenants =
-        tenants::load(config, &Tenants::default(), &registry, &Shares::of(&config.server), Strictness::Check)
-            .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
+    let tenants = tenants::load(config, &Tenants::default(), &registry, &Shares::of(&config.server), Strictness::Check)
+        .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let report = tenants.values().map(|tenant| report(tenant, out));
     report.sum::<io::Result<usize>>().map_err(|error| format!("cannot write: {error}"))
 }

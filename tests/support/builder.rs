@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::guests;
 use super::host::{self, Host};
-use super::programs::{wasmline, wasmline_with_descriptors};
+use super::programs::{wasmline, wasmline_with_descriptors, wasmline_with_tmpfs};
 
 /// A host to be started. Its tenant `default` has the shipped `echo`, and nothing is granted to it.
 pub struct HostBuilder {
@@ -28,6 +28,8 @@ pub struct HostBuilder {
     cache_flag: bool,
     directory: Option<PathBuf>,
     descriptors: Option<u32>,
+    /// Size of the file system that holds nothing but the cache.
+    tmpfs_cache: Option<String>,
 }
 
 impl HostBuilder {
@@ -53,6 +55,7 @@ impl HostBuilder {
             cache_flag: true,
             directory: None,
             descriptors: None,
+            tmpfs_cache: None,
         };
         builder.command("echo")
     }
@@ -215,6 +218,15 @@ impl HostBuilder {
         self
     }
 
+    /// Gives the host a cache of its own, `files/cache`, on a file system of this size that nobody else sees.
+    pub fn tmpfs_cache(self, size: &str) -> HostBuilder {
+        let cache = self.files().join("cache");
+        fs::create_dir(&cache).expect("a directory");
+        let mut builder = self.without_cache_flag().server(&format!("cache = {}", quoted(&cache)));
+        builder.tmpfs_cache = Some(size.to_owned());
+        builder
+    }
+
     /// The configuration as it will be written.
     pub fn config(&self) -> String {
         let mut parts = vec!["[server]".to_owned()];
@@ -252,7 +264,11 @@ impl HostBuilder {
         if self.writes_config {
             fs::write(&config, self.config()).expect("the configuration can be written");
         }
-        let mut command = self.descriptors.map_or_else(wasmline, wasmline_with_descriptors);
+        let mut command = match (self.descriptors, &self.tmpfs_cache) {
+            (Some(limit), _) => wasmline_with_descriptors(limit),
+            (None, Some(size)) => wasmline_with_tmpfs(&self.files().join("cache"), size),
+            (None, None) => wasmline(),
+        };
         command.arg("serve");
         if self.config_flag {
             command.arg("--config").arg(config);

@@ -1,6 +1,7 @@
 //! Running a program to its end: its input, its output, and an end to the patience.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -30,6 +31,15 @@ pub fn wasmline() -> Command {
 pub fn wasmline_with_descriptors(limit: u32) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_wasmline")]);
+    unconfigured(command)
+}
+
+/// The host's binary in a mount namespace of its own, in which `place` is a file system of this size.
+pub fn wasmline_with_tmpfs(place: &Path, size: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!("mount -t tmpfs -o size={size},mode=0700 none \"$0\" && exec \"$@\"");
+    command.args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &script]);
+    command.arg(place).arg(env!("CARGO_BIN_EXE_wasmline"));
     unconfigured(command)
 }
 

@@ -1,8 +1,8 @@
 //! The commands of the calling tenant.
 
 use super::View;
-use crate::registry::Problem;
 use super::bindings::wasmline::command::catalog::{Entry, Host, Refusal};
+use crate::registry::Problem;
 
 /// Files that are told of at once; who has more is served by the log and by `wasmline check`.
 const MAX_REFUSALS: usize = 1000;

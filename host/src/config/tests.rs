@@ -78,7 +78,9 @@ fn the_shipped_file_shows_the_defaults() {
             Some(key) if key.contains(" = ") && !key.starts_with('{') => key,
             _ => line,
         })
-        .filter(|line| !line.starts_with("hash-jobs") && !line.starts_with("compile-jobs") && !line.starts_with("cache"))
+        .filter(|line| {
+            !line.starts_with("hash-jobs") && !line.starts_with("compile-jobs") && !line.starts_with("cache")
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(shown.contains("\nhandles = 1000") && shown.contains("\nraw-output = false"), "{shown}");

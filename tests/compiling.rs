@@ -1,0 +1,244 @@
+//! Compiling cannot hurt the host: what is slow, killed or out of disk holds up nobody, and comes right by itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Client, Host, HostBuilder, components, eventually, guests, machine};
+
+/// A component that takes the compiler long enough to be met at work.
+fn slow() -> Vec<u8> {
+    let body = "local.get 0 i64.const 3 i64.mul i64.const 7 i64.add local.set 0 ".repeat(40);
+    let function = format!("(func (param i64) (result i64) {body} local.get 0)");
+    components::command(&[components::MEMORY, components::REALLOC, components::RUN, &function.repeat(3000)])
+}
+
+fn built(name: &str) -> Vec<u8> {
+    fs::read(guests::fixture(name)).expect("the fixture is built")
+}
+
+fn drop_in(directory: &Path, name: &str, bytes: &[u8]) {
+    let aside = directory.with_extension("aside");
+    fs::write(&aside, bytes).expect("a file can be written");
+    fs::rename(aside, directory.join(name)).expect("it can be renamed");
+}
+
+/// A host with an empty cache of its own and two tenants, whose directories come with it.
+fn two_tenants(builder: HostBuilder) -> (Host, PathBuf, PathBuf) {
+    let (mine, other) = (builder.commands(), builder.commands().with_file_name("other"));
+    fs::create_dir(&other).expect("a directory");
+    fs::copy(guests::command("echo"), other.join("echo.wasm")).expect("a copy");
+    let cache = builder.files().join("cache");
+    let builder = builder.without_cache_flag().server(&format!("cache = {cache:?}"));
+    let builder = builder.listener("default").listener("other").more("[tenants.other]\ncommands = [\"other\"]");
+    (builder.start(), mine, other)
+}
+
+/// The compiling children of a host.
+fn compilers(host: &Host) -> Vec<Pid> {
+    let compiling = machine::processes_with("compile-for-host");
+    let children = machine::children(host.pid()).into_iter().filter(|pid| compiling.contains(pid));
+    children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
+}
+
+fn the_compiler(host: &Host) -> Pid {
+    let mut found = None;
+    eventually("the compiler runs", || {
+        found = compilers(host).first().copied();
+        found.is_some()
+    });
+    found.expect("it was waited for")
+}
+
+fn signal(pid: Pid, signal: Signal) {
+    kill_process(pid, signal).expect("the compiler is there");
+}
+
+#[test]
+fn a_slow_compilation_holds_up_nobody() {
+    let (host, mine, other) = two_tenants(HostBuilder::new());
+    drop_in(&mine, "slow.wasm", &slow());
+    let compiler = the_compiler(&host);
+    // It is not slow now: it stands still.
+    signal(compiler, Signal::STOP);
+    let mut client = Client::connect(host.addresses()[1]);
+    drop_in(&other, "words.wasm", &built("words"));
+    eventually("another tenant's command is taken up meanwhile", || client.reply("words a").lines == ["[a]"]);
+    // The same tenant's other commands change, too, as far as they need no compiler.
+    drop_in(&mine, "again.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
+    let mut client = host.connect();
+    eventually("its own command as well", || client.reply("again a").lines == ["a"]);
+    client.reply("slow").is(["Command not found."]);
+    host.signal(Signal::HUP);
+    host.wait_for_log(&["configuration reloaded"]);
+    client.reply("echo still").is(["still"]);
+    signal(compiler, Signal::CONT);
+    eventually("it comes when it is done", || client.reply("slow").lines.is_empty());
+}
+
+#[test]
+fn a_compiler_that_was_killed_is_tried_again() {
+    let (host, mine, _) = two_tenants(HostBuilder::new().fixture("words"));
+    let mut client = host.connect();
+    drop_in(&mine, "words.wasm", &slow());
+    signal(the_compiler(&host), Signal::KILL);
+    let line = host.wait_for_log(&["refused", "words.wasm", "was killed"]);
+    assert!(line.contains("retry_in"), "{line}");
+    client.reply("words a").is(["[a]"]);
+    eventually("the new version serves by itself", || client.reply("words a").lines.is_empty());
+}
+
+#[test]
+fn a_compiler_ends_with_its_host() {
+    let (host, mine, _) = two_tenants(HostBuilder::new());
+    drop_in(&mine, "slow.wasm", &slow());
+    let compiler = the_compiler(&host);
+    signal(compiler, Signal::STOP);
+    host.signal(Signal::KILL);
+    eventually("no orphan is left", || {
+        !machine::processes_with("compile-for-host").contains(&u32::try_from(compiler.as_raw_pid()).expect("a pid"))
+    });
+}
+
+#[test]
+fn a_file_cut_short_anywhere_leaves_the_old_version_serving() {
+    let whole = built("words");
+    let mut builder = HostBuilder::new();
+    let names: Vec<String> = (0..64).map(|part| format!("words{part}")).collect();
+    for name in &names {
+        builder = builder.guest(name, &whole);
+    }
+    let host = builder.start();
+    for (part, name) in names.iter().enumerate() {
+        drop_in(&host.commands(), &format!("{name}.wasm"), &whole[..whole.len() * part / 64]);
+    }
+    let mut client = host.connect();
+    for name in &names {
+        host.wait_for_log(&["refused", &format!("/{name}.wasm")]);
+        client.reply(format!("{name} a")).is(["[a]"]);
+    }
+}
+
+#[test]
+fn code_compiled_elsewhere_is_refused() {
+    let (host, mine, _) = two_tenants(HostBuilder::new());
+    let cache = fs::read_dir(host.files().join("cache")).expect("the cache").flatten();
+    let native = cache.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "cwasm"));
+    drop_in(&mine, "native.wasm", &fs::read(native.expect("echo was compiled")).expect("it can be read"));
+    let line = host.wait_for_log(&["refused", "native.wasm"]);
+    assert!(line.contains("compiled ahead of time") && line.contains("give the .wasm"), "{line}");
+    host.connect().reply("native").is(["Command not found."]);
+}
+
+#[test]
+fn a_full_disk_is_told_and_comes_right() {
+    let host = HostBuilder::new().tmpfs_cache("2m").start();
+    // The file system is the host's own, seen through it.
+    let ballast = Path::new("/proc")
+        .join(host.pid().to_string())
+        .join("root")
+        .join(host.files().join("cache").strip_prefix("/").expect("an absolute path"));
+    let ballast = ballast.join("ballast");
+    let written = fs::write(&ballast, vec![1; 4 << 20]);
+    assert!(written.is_err(), "the disk is full now");
+    drop_in(&host.commands(), "words.wasm", &built("words"));
+    let line = host.wait_for_log(&["refused", "words.wasm", "cannot be stored"]);
+    assert!(line.contains("No space left"), "{line}");
+    let mut client = host.connect();
+    client.reply("echo on").is(["on"]);
+    client.reply("words a").is(["Command not found."]);
+    fs::remove_file(ballast).expect("it can be removed");
+    eventually("there is room again", || client.reply("words a").lines == ["[a]"]);
+}
+
+#[test]
+fn the_operator_is_told_what_is_refused() {
+    let builder = HostBuilder::new().command("help").guest("text", "(module)").tenant("operator = true");
+    let (host, mine, other) = two_tenants(builder);
+    fs::copy(guests::command("help"), other.join("help.wasm")).expect("a copy");
+    drop_in(&other, "empty.wasm", b"");
+    host.wait_for_log(&["refused", "empty.wasm"]);
+    let text = format!("refused for default: {}: is text", mine.join("text.wasm").display());
+    let empty = format!("refused for other: {}: is empty", other.join("empty.wasm").display());
+    let told = |address, line: &str| {
+        let lines = Client::connect(address).reply("help").lines;
+        lines.iter().any(|told| told.starts_with(line))
+    };
+    eventually("both are listed", || told(host.addresses()[0], &text) && told(host.addresses()[0], &empty));
+    eventually("the other has `help`", || told(host.addresses()[1], "help"));
+    // Another tenant is told neither of others' files nor of its own.
+    assert!(!told(host.addresses()[1], "refused"));
+}
+
+#[test]
+fn a_compile_bomb_ends_in_a_reason_while_another_tenant_is_served() {
+    let (host, mine, _) = two_tenants(HostBuilder::new());
+    let mut client = Client::connect(host.addresses()[1]);
+    let bombs = [("blocks", nested("block", 15_000)), ("locals", locals(50_000)), ("loops", nested("loop", 11_000))];
+    for (name, text) in bombs {
+        let bomb = components::command(&[components::MEMORY, components::REALLOC, components::RUN, &text]);
+        drop_in(&mine, &format!("{name}.wasm"), &bomb);
+        // It may compile or not; it must come to an end, and nobody may notice meanwhile.
+        let ended = |line: &str| line.contains(&format!("{name}.wasm")) || line.contains(&format!("new={name}"));
+        eventually("the bomb compiles, or is refused with a reason", || {
+            client.reply("echo prompt").is(["prompt"]);
+            host.log().lines().any(ended)
+        });
+    }
+    assert!(host.connect().is_served());
+}
+
+fn nested(kind: &str, depth: usize) -> String {
+    format!("(func {} {})", format!("{kind} ").repeat(depth), "end ".repeat(depth))
+}
+
+fn locals(count: usize) -> String {
+    format!("(func (local {}))", "i64 ".repeat(count))
+}
+
+/// Prints how long it takes from a rename to the first reply. A figure for the README, not a threshold.
+#[test]
+fn from_rename_to_first_reply() {
+    let (host, mine, _) = two_tenants(HostBuilder::new());
+    // Some 100 KiB, a tenth of it code that is compiled.
+    let padded = |tag: u8| {
+        let mut bytes = built("words");
+        let padding = (100 << 10) - bytes.len().min(100 << 10);
+        let section = [b"\x01p".as_slice(), &vec![tag; padding]].concat();
+        bytes.push(0);
+        leb128(&mut bytes, section.len());
+        bytes.extend(section);
+        bytes
+    };
+    let mut client = host.connect();
+    let mut first_reply = |name: &str, bytes: &[u8]| {
+        let aside = mine.with_extension("aside");
+        fs::write(&aside, bytes).expect("a file can be written");
+        let began = std::time::Instant::now();
+        fs::rename(aside, mine.join(format!("{name}.wasm"))).expect("it can be renamed");
+        loop {
+            client.send(format!("{name} a\n"));
+            if client.line() == "[a]" {
+                return began.elapsed().as_millis();
+            }
+            assert!(began.elapsed().as_secs() < 60, "{name} does not come");
+        }
+    };
+    let mut figures = |what: &str, cold: bool| {
+        let mut times: Vec<u128> =
+            (0..7).map(|round| first_reply(&format!("{what}{round}"), &padded(if cold { round } else { 0 }))).collect();
+        times.sort();
+        println!("from rename to first reply, {what}: median {} ms ({}-{} ms)", times[3], times[0], times[6]);
+    };
+    figures("cold", true);
+    figures("cached", false);
+}
+
+fn leb128(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
