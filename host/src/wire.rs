@@ -1,22 +1,23 @@
-//! A client's socket with its two buffers: lines come out of one, replies go into the other.
+//! A client's connection with its two buffers: lines come out of one, replies go into the other.
 //!
 //! A connection is served by one task, and all of `Wire` is polled from that task: the session while it waits for a
 //! line, the invocation while it writes or reads on. The locks are there because an invocation and its driver hold the
 //! same wire, and they are never contended. Output is kept until a watermark, until the task has to wait for something, or
 //! until no further line is at hand, so that a batch of pipelined lines costs one write.
 
+mod transport;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+pub use self::transport::Transport;
 use crate::escape::Escaper;
 use crate::line::{Line, LineBuffer};
 
@@ -81,7 +82,7 @@ pub struct OutputLimit;
 
 /// One client's connection.
 pub struct Wire {
-    stream: TcpStream,
+    transport: Transport,
     peer: String,
     limits: WireLimits,
     input: Mutex<InputState>,
@@ -118,11 +119,11 @@ struct Reply {
 }
 
 impl Wire {
-    /// Wraps an accepted socket.
-    pub fn new(stream: TcpStream, peer: String, limits: WireLimits) -> Wire {
+    /// Wraps a connected socket.
+    pub fn new(transport: impl Into<Transport>, peer: String, limits: WireLimits) -> Wire {
         let lines = LineBuffer::new(limits.max_line);
         Wire {
-            stream,
+            transport: transport.into(),
             peer,
             limits,
             input: Mutex::new(InputState { lines, ended: false, line_began: None }),
@@ -181,25 +182,17 @@ impl Wire {
         lock(&self.input).lines.has_line()
     }
 
-    /// Reads once from the socket into the line buffer; ready at once when the input has ended.
+    /// Reads once into the line buffer; ready at once when the input has ended.
     fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            let read: io::Result<()> = SCRATCH.with_borrow_mut(|scratch| {
-                let read = self.stream.try_read(scratch)?;
-                let mut input = lock(&self.input);
-                match read {
-                    0 => input.ended = true,
-                    read => input.lines.push(&scratch[..read]),
-                }
-                Ok(())
-            });
+        SCRATCH.with_borrow_mut(|scratch| {
+            let read = ready!(self.transport.poll_read(cx, scratch))?;
+            let mut input = lock(&self.input);
             match read {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(Gone::Socket(error))),
+                0 => input.ended = true,
+                read => input.lines.push(&scratch[..read]),
             }
-        }
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Begins a reply that may hold `limit` bytes. `raw` leaves terminal control characters as they are.
@@ -287,20 +280,15 @@ impl Wire {
     pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
         let output = &mut *lock(&self.output);
         while output.buffer.len() - output.sent > keep {
-            match self.stream.try_write(&output.buffer[output.sent..]) {
-                Ok(sent) => output.sent += sent,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // Asking again registers the task; readiness that came in between sends it round the loop.
-                    if self.stream.poll_write_ready(cx)?.is_ready() {
-                        continue;
-                    }
+            match self.transport.poll_write(cx, &output.buffer[output.sent..]) {
+                Poll::Ready(sent) => output.sent += sent?,
+                Poll::Pending => {
                     let deadline = output
                         .deadline
                         .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + self.limits.write)));
                     ready!(deadline.as_mut().poll(cx));
                     return Poll::Ready(Err(Gone::WriteTimeout(self.limits.write)));
                 }
-                Err(error) => return Poll::Ready(Err(Gone::Socket(error))),
             }
         }
         output.settle(keep);
@@ -309,38 +297,26 @@ impl Wire {
 
     /// Waits until the socket has failed: the client reset the connection. An end of input is no failure.
     pub async fn failed(&self) -> Gone {
-        loop {
-            match self.stream.ready(Interest::ERROR).await {
-                Ok(ready) if ready.is_error() => {
-                    let error = self.stream.take_error().ok().flatten();
-                    return Gone::Socket(error.unwrap_or_else(|| ErrorKind::ConnectionReset.into()));
-                }
-                Ok(_) => {}
-                Err(error) => return Gone::Socket(error),
-            }
-        }
+        Gone::Socket(self.transport.failed().await)
     }
 
     /// Ends the connection so that the client gets everything: sends what is left, says that no more will come, and
     /// drops what the client still sends, for a bounded time, until the client has ended too.
     pub async fn finish(&self) -> Result<(), Gone> {
         self.flush().await?;
-        rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write).map_err(io::Error::from)?;
+        self.transport.shutdown()?;
         if lock(&self.input).ended {
             return Ok(());
         }
         let drop_input = async {
             let mut dropped = 0;
             while dropped < LINGER_BYTES {
-                self.stream.readable().await?;
-                match SCRATCH.with_borrow_mut(|scratch| self.stream.try_read(scratch)) {
-                    Ok(0) => break,
-                    Ok(read) => dropped += read,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Err(error) => return Err(error),
+                match poll_fn(|cx| SCRATCH.with_borrow_mut(|scratch| self.transport.poll_read(cx, scratch))).await? {
+                    0 => break,
+                    read => dropped += read,
                 }
             }
-            Ok(())
+            io::Result::Ok(())
         };
         // A client that neither ends nor stops sending within the time has had its chance.
         let _ = tokio::time::timeout(LINGER, drop_input).await;
