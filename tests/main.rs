@@ -24,6 +24,7 @@ mod ordering;
 mod process;
 mod process_grants;
 mod robustness;
+mod run;
 mod sandbox;
 mod seed;
 mod services;

@@ -23,6 +23,8 @@ pub enum Action {
     Serve(Serve),
     /// Check the configuration and every command of every tenant, without serving.
     Check(Check),
+    /// Run one command here, under the same linker, grants and limits as the server.
+    Run(Run),
     /// Say what a .wasm file is, what it imports, and which grants it needs.
     Inspect(Inspect),
     /// The compiling process that the server starts for itself.
@@ -34,6 +36,30 @@ pub enum Action {
         /// Where the code goes.
         output: PathBuf,
     },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Standard input is the connection's following lines; standard output gets what a client would \
+                        read. Denials and what the command logs go to standard error.\n\n\
+                        Exit status: 0 when the command succeeded, its own when it is a program that exits with another, \
+                        else 1.")]
+pub struct Run {
+    /// Configuration file with the tenant. Without it `wasmline.toml` here, if there is one; else nothing is granted
+    #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The tenant whose grants, limits and settings the command gets [default: the only one, or `default`]
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Private directory for compiled commands [default: wasmline in the user's cache directory]
+    #[arg(long, value_name = "DIR", env = "WASMLINE_CACHE")]
+    pub cache: Option<PathBuf>,
+    /// The command, NAME.wasm; its sidecar NAME.toml is read with it
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// Its words
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
 }
 
 /// Arguments of `inspect`.

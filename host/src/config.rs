@@ -211,6 +211,22 @@ impl Config {
         self.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default()
     }
 
+    /// The tenant of that name; where none is given, the one that is meant.
+    ///
+    /// # Errors
+    /// When there is no such tenant; the text names those there are.
+    pub fn tenant_named<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str, String> {
+        let only = self.tenants.keys().next().filter(|_| self.tenants.len() == 1);
+        let wanted = name.or(only.map(String::as_str)).unwrap_or(DEFAULT_TENANT);
+        match self.tenants.contains_key(wanted) {
+            true => Ok(wanted),
+            false => {
+                let names = self.tenants.keys().map(String::as_str);
+                Err(format!("there is no tenant `{wanted}`; {}", nearest::suggestion(wanted, names)))
+            }
+        }
+    }
+
     fn load_in(directory: &Path, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let name = path.unwrap_or(Path::new(DEFAULT_FILE));
         let file = directory.join(name);

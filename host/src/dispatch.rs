@@ -71,24 +71,30 @@ impl Dispatcher {
                 return Ok(());
             }
         };
+        self.run_words(wire, words).await.map(drop)
+    }
+
+    /// Runs a command with its words, the first of which names it, and writes its reply. Returns its failure, if the
+    /// command was found and failed. Fails itself only when the client is gone.
+    pub async fn run_words(&self, wire: &Arc<Wire>, words: Vec<String>) -> Result<Option<Failure>, Gone> {
         let mut words = words.into_iter();
-        let Some(name) = words.next() else { return Ok(()) };
+        let Some(name) = words.next() else { return Ok(None) };
         // One snapshot of tenant and commands serves the whole line.
         let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
-            return Ok(());
+            return Ok(None);
         };
         let commands = tenant.commands();
         let Some(command) = commands.get(&name).cloned() else {
             wire.say("Command not found.\n");
-            return Ok(());
+            return Ok(None);
         };
         let places = match self.admit(&tenant, wire).await? {
             Ok(places) => places,
             Err(failure) => {
                 wire.say(&failure.line());
                 self.report(wire, &command, Instant::now(), None, 0, Outcome::Failed(&failure));
-                return Ok(());
+                return Ok(Some(failure));
             }
         };
         self.invoke(wire, tenant, commands, command, words.collect(), places).await
@@ -102,7 +108,7 @@ impl Dispatcher {
         command: Arc<Command>,
         args: Vec<String>,
         places: Places,
-    ) -> Result<(), Gone> {
+    ) -> Result<Option<Failure>, Gone> {
         let began = Instant::now();
         wire.begin_reply(tenant.limits.output, command.raw_output);
         let call = Arc::new(Call {
@@ -130,9 +136,9 @@ impl Dispatcher {
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
         // the instance for a client that does not read.
         let sent = if wire.has_line() { Ok(()) } else { wire.send_now() };
-        drop(finished);
+        let failure = finished.into_failure();
         drop(places);
-        sent
+        sent.map(|()| failure)
     }
 
     /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an

@@ -74,12 +74,19 @@ pub struct Failure {
     pub text: String,
     /// What the operator reads in the log, where there is more to say.
     pub cause: Option<String>,
+    /// The status that a program of WASI exited with.
+    pub status: Option<i32>,
 }
 
 impl Failure {
     /// A failure that says the same to both.
     pub fn new(code: Code, text: impl Into<String>) -> Failure {
-        Failure { code, text: text.into(), cause: None }
+        Failure { code, text: text.into(), cause: None, status: None }
+    }
+
+    /// The failure of a program that exited with a status other than 0.
+    pub fn exit(status: i32) -> Failure {
+        Failure { status: Some(status), ..Failure::new(Code::Exit, format!("status {status}")) }
     }
 
     /// Adds what only the operator is told.

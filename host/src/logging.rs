@@ -29,16 +29,16 @@ pub struct Log {
     _writer: WorkerGuard,
 }
 
-/// Starts logging. `RUST_LOG` says what is logged; without it everything from `info` on.
+/// Starts logging. `RUST_LOG` says what is logged; without it everything from `otherwise` on.
 ///
 /// # Errors
 /// When `RUST_LOG` is not a filter.
-pub fn start(format: LogFormat) -> Result<Log, String> {
+pub fn start(format: LogFormat, otherwise: &str) -> Result<Log, String> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.is_empty() => {
             EnvFilter::try_new(&text).map_err(|error| format!("RUST_LOG={text}: {error}"))?
         }
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(otherwise),
     };
     let (queue, writer) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(io::stderr());
     let dropped = queue.error_counter();

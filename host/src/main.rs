@@ -13,6 +13,7 @@ mod line;
 mod logging;
 mod policy;
 mod registry;
+mod run;
 mod sandbox;
 mod server;
 mod session;
@@ -33,6 +34,7 @@ const FIRST_INHERITED: i32 = 3;
 fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Serve(serve) => report(run_server(&serve)),
+        Action::Run(run) => run::run(&run).unwrap_or_else(|error| report(Err(error))),
         Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
         Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run_server(arguments: &Serve) -> Result<(), String> {
-    let log = logging::start(arguments.log_format)?;
+    let log = logging::start(arguments.log_format, "info")?;
     capabilities::self_test()?;
     // What the host was started with is none of its children's business, a supervisor's descriptors least of all.
     close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);

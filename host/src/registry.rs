@@ -36,6 +36,8 @@ use sidecar::Sidecar;
 /// How long a file is left alone that the machine could not load, the first time and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How long to wait for the compiler where there is nothing else to do. It ends by its own bounds.
+const COMPILING: Duration = Duration::from_secs(3600);
 
 /// The commands of one tenant at one moment.
 #[derive(Default)]
@@ -269,6 +271,26 @@ impl Registry {
         }
         self.forget_unused();
         loaded
+    }
+
+    /// Loads one command from a file, wherever it lies, with the sidecar beside it. Blocks while it is compiled.
+    ///
+    /// # Errors
+    /// When the file is no command; the text says why.
+    pub fn load_one(&self, owner: &Owner<'_>, path: &Path) -> Result<Table, Problem> {
+        let file = Found::at(path)?;
+        let refuse = |(path, fault): (PathBuf, Fault)| Problem { path, reason: fault.to_string() };
+        loop {
+            let mut asked = Vec::new();
+            match self.read(&file, owner, &mut asked).map_err(refuse)? {
+                Read::Ready(sidecar, code) => {
+                    let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
+                    let commands = BTreeMap::from([(file.name, Arc::new(command))]);
+                    return Ok(Table { commands, ..Table::default() });
+                }
+                Read::Compiling => self.wait(&asked, COMPILING),
+            }
+        }
     }
 
     fn load_file(&self, into: &mut Loaded, owner: &Owner<'_>, before: &Table, pace: Pace, name: String, file: &Found) {

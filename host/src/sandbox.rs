@@ -92,6 +92,13 @@ pub struct Finished {
     _store: Store<State>,
 }
 
+impl Finished {
+    /// Takes the instance down, and keeps why it failed.
+    pub fn into_failure(self) -> Option<Failure> {
+        self.outcome.err()
+    }
+}
+
 impl Sandbox {
     /// Sets up the engine.
     ///
@@ -197,7 +204,7 @@ fn classify(error: wasmtime::Error) -> Result<Failure, Gone> {
         return Ok(Failure::new(Code::Overloaded, "the host runs as many commands as it can").because(error));
     }
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Ok(Failure::new(Code::Exit, format!("status {}", exit.0)));
+        return Ok(Failure::exit(exit.0));
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return Ok(Failure::new(Code::Trap, trap.to_string()).because(format!("{error:#}")));

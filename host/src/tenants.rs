@@ -1,7 +1,7 @@
 //! Tenants at run time: what each may do, the commands it has, and the places that bound what it does at once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,8 +119,11 @@ impl Tenant {
 
     /// Reads the tenant's directories again. The table is not swapped in yet.
     fn read(&self, registry: &Registry, pace: Pace) -> Loaded {
-        let owner = Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.compile_jobs };
-        registry.load(&owner, &self.commands(), pace)
+        registry.load(&self.owner(), &self.commands(), pace)
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.compile_jobs }
     }
 
     /// Swaps in what was read, and says what is different now.
@@ -157,6 +160,16 @@ impl Tenant {
     pub fn directories(&self) -> &[PathBuf] {
         &self.config.commands
     }
+}
+
+/// A tenant whose only command is the one in this file, wherever it lies. Blocks while it is compiled.
+///
+/// # Errors
+/// When the file is no command.
+pub fn load_one(config: &config::Tenant, registry: &Registry, shares: &Shares, file: &Path) -> Result<Tenant, Problem> {
+    let tenant = Tenant::new(config, shares, 1);
+    tenant.table.store(Arc::new(registry.load_one(&tenant.owner(), file)?));
+    Ok(tenant)
 }
 
 /// What a directory that cannot be read means.

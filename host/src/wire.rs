@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 pub use self::transport::Transport;
+use crate::config;
 use crate::escape::Escaper;
 use crate::line::{Line, LineBuffer};
 
@@ -47,6 +48,18 @@ pub struct WireLimits {
     pub line: Duration,
     /// How long a client may take to accept what is buffered for it.
     pub write: Duration,
+}
+
+impl WireLimits {
+    /// Those of the configuration.
+    pub fn of(server: &config::Server) -> WireLimits {
+        WireLimits {
+            max_line: server.max_line,
+            idle: server.idle_timeout,
+            line: server.line_timeout,
+            write: server.write_timeout,
+        }
+    }
 }
 
 /// Why a connection is over.
@@ -300,11 +313,16 @@ impl Wire {
         Gone::Socket(self.transport.failed().await)
     }
 
+    /// Sends what is left, and says that no more will come.
+    pub async fn end_output(&self) -> Result<(), Gone> {
+        self.flush().await?;
+        Ok(self.transport.shutdown()?)
+    }
+
     /// Ends the connection so that the client gets everything: sends what is left, says that no more will come, and
     /// drops what the client still sends, for a bounded time, until the client has ended too.
     pub async fn finish(&self) -> Result<(), Gone> {
-        self.flush().await?;
-        self.transport.shutdown()?;
+        self.end_output().await?;
         if lock(&self.input).ended {
             return Ok(());
         }

@@ -60,6 +60,11 @@ impl HostBuilder {
         builder.command("echo")
     }
 
+    /// One cache for all hosts of the suite, so that each guest is compiled once.
+    pub fn shared_cache() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+    }
+
     /// The directory for files that commands work on.
     pub fn files(&self) -> PathBuf {
         self.dir.path().join("files")
@@ -274,17 +279,12 @@ impl HostBuilder {
             command.arg("--config").arg(config);
         }
         if self.cache_flag {
-            command.arg("--cache").arg(shared_cache());
+            command.arg("--cache").arg(HostBuilder::shared_cache());
         }
         command.args(self.args).envs(self.env);
         command.current_dir(self.directory.as_deref().unwrap_or(self.dir.path()));
         (self.dir, command)
     }
-}
-
-/// One cache for all hosts of the suite, so that each guest is compiled once.
-fn shared_cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
 /// A path as a TOML string.

@@ -52,6 +52,27 @@ struct Stamp {
 }
 
 impl Found {
+    /// The command that a `.wasm` file is, wherever it lies.
+    ///
+    /// # Errors
+    /// When its name is none that a client could type.
+    pub fn at(path: &Path) -> Result<Found, Problem> {
+        let refuse = |reason: &str| Problem { path: path.to_owned(), reason: reason.to_owned() };
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".wasm"));
+        let name = name.ok_or_else(|| refuse("is not called NAME.wasm; rename it"))?;
+        if !is_name(name) {
+            return Err(refuse(
+                "cannot name a command; a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit",
+            ));
+        }
+        let sidecar = path.with_extension("toml");
+        Ok(Found {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            sidecar: sidecar.symlink_metadata().is_ok().then_some(sidecar),
+        })
+    }
+
     /// How the files look now.
     pub fn stamps(&self) -> Stamps {
         Stamps { wasm: Stamp::of(&self.path), sidecar: self.sidecar.as_deref().and_then(Stamp::of) }

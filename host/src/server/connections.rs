@@ -78,12 +78,7 @@ impl Connections {
     /// Gives a connection its task, or turns it away.
     fn welcome(self: &Arc<Connections>, stream: TcpStream, peer: SocketAddr, tenant: &str) {
         let settings = self.settings();
-        let limits = WireLimits {
-            max_line: settings.max_line,
-            idle: settings.idle_timeout,
-            line: settings.line_timeout,
-            write: settings.write_timeout,
-        };
+        let limits = WireLimits::of(&settings);
         // Replies are gathered before they are sent, so waiting to gather more only delays them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");

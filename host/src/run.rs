@@ -1,0 +1,122 @@
+//! `wasmline run`: one command here and now, for its author, on the way that a line takes in the server.
+//!
+//! The command gets a connection of its own, a pair of sockets whose other end is this process's standard input and output.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+
+use crate::capabilities;
+use crate::cli::Run;
+use crate::config::{Config, Overrides};
+use crate::dispatch::{Dispatcher, Host};
+use crate::engine::PoolSize;
+use crate::error::Failure;
+use crate::logging::{self, LogFormat};
+use crate::registry::{Cache, Registry};
+use crate::sandbox::Sandbox;
+use crate::tenants::{self, Shares, Tenants};
+use crate::wire::{Gone, Wire, WireLimits};
+
+/// Who the caller is, for the command.
+const PEER: &str = "local";
+
+/// Runs the command, and returns the status that the process is to exit with.
+///
+/// # Errors
+/// When there is no such tenant, or the file is no command.
+pub fn run(arguments: &Run) -> Result<ExitCode, String> {
+    // The author reads what is denied and what the command logs; that a line came and went is no news.
+    let log = logging::start(LogFormat::Human, "warn,wasmline::capabilities=debug")?;
+    capabilities::self_test()?;
+    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
+    let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    let name = config.tenant_named(arguments.tenant.as_deref())?.to_owned();
+    config.server.max_invocations = 1;
+    let host = Arc::new(host(&config, &name, arguments)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let (here, there) = UnixStream::pair().map_err(|error| format!("cannot make a connection: {error}"))?;
+    let output = pump(there).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let command = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let words = std::iter::once(command).chain(arguments.args.iter().cloned()).collect();
+    let ended = runtime.block_on(call(host, name, &config, here, words));
+    // The blocking pool may still wait for a standard input that nobody reads any more.
+    runtime.shutdown_background();
+    let written = output.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prints has ended")));
+    drop(log);
+    match (ended, written) {
+        (Ok(None), Ok(_)) => Ok(ExitCode::SUCCESS),
+        (Ok(Some(failure)), Ok(_)) => Ok(ExitCode::from(status(&failure))),
+        // Whoever reads the output has had enough, and whoever writes it is gone therefore.
+        (_, Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::FAILURE),
+        (Err(gone), _) => Err(gone.to_string()),
+        (_, Err(error)) => Err(format!("cannot write: {error}")),
+    }
+}
+
+fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
+    let size = PoolSize { invocations: config.server.max_invocations, memory: config.largest_memory() };
+    let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+    let sandbox = Arc::new(sandbox);
+    let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+    let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
+    let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
+    let tenant = tenants::load_one(tenant, &registry, &Shares::of(&config.server), &arguments.file)
+        .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
+    let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);
+    Ok(Host {
+        tenants: ArcSwap::from_pointee(tenants),
+        sandbox,
+        instances: Arc::new(Semaphore::new(config.server.max_invocations)),
+        invocations: AtomicU64::new(1),
+    })
+}
+
+async fn call(
+    host: Arc<Host>,
+    tenant: String,
+    config: &Config,
+    here: UnixStream,
+    words: Vec<String>,
+) -> Result<Option<Failure>, Gone> {
+    here.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(here)?;
+    let wire = Arc::new(Wire::new(stream, PEER.to_owned(), WireLimits::of(&config.server)));
+    let dispatcher = Dispatcher::new(host, tenant, config.server.max_line);
+    let ended = dispatcher.run_words(&wire, words).await?;
+    wire.end_output().await?;
+    Ok(ended)
+}
+
+/// Copies standard input to the connection, and the connection to standard output. The result is there when all that was
+/// written is printed.
+fn pump(connection: UnixStream) -> io::Result<thread::JoinHandle<io::Result<()>>> {
+    let mut input = connection.try_clone()?;
+    // It ends with the process: nobody waits for a standard input that may never end.
+    thread::Builder::new().name("input".into()).spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut input);
+        let _ = input.shutdown(Shutdown::Write);
+    })?;
+    let mut output = connection;
+    thread::Builder::new().name("output".into()).spawn(move || match io::copy(&mut output, &mut io::stdout()) {
+        // All was read, and then there was input that the command did not want.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        copied => copied.map(drop),
+    })
+}
+
+/// A program's own status, as far as a process can have it; else the one for failure.
+fn status(failure: &Failure) -> u8 {
+    failure.status.and_then(|status| u8::try_from(status).ok()).filter(|status| *status != 0).unwrap_or(1)
+}
