@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod connection;
 mod digest;
+mod directories;
 mod escaping;
 mod hostile;
 mod hot_reload;
