@@ -43,6 +43,21 @@ fn what_is_asked_for_and_not_granted_is_named() {
 }
 
 #[test]
+fn directories_and_variables_that_are_not_granted_are_named() {
+    let sidecar = "[grants]\nenvironment = [\"LANG\"]\n[[grants.directory]]\npath = \"/data\"\n\
+                   [[grants.directory]]\npath = \"/usr/share\"\nwrite = true\n";
+    let builder = HostBuilder::new().fixture("wasi-files").sidecar("wasi-files", sidecar);
+    let outcome = check(&builder, "[[tenants.default.grants.directory]]\npath = \"/usr\"\n").exited(1);
+    let out = outcome.out();
+    for words in ["the directory /data", "to write in /usr/share", "the variable \"LANG\""] {
+        assert!(out.contains(words), "no {words:?} in:\n{out}");
+    }
+    let granted = "[tenants.default.grants.environment]\nLANG = \"C\"\n[[tenants.default.grants.directory]]\n\
+                   path = \"/usr\"\nwrite = true\n[[tenants.default.grants.directory]]\npath = \"/srv\"\nas = \"/data\"\n";
+    check(&builder, granted).exited(0);
+}
+
+#[test]
 fn a_broken_configuration_is_located() {
     let builder = HostBuilder::new();
     check(&builder, "[tenants.default.limitz]\n").exited(1).says(&["check.toml:3", "limitz", "limits"]);

@@ -9,6 +9,7 @@ mod compiling;
 mod config;
 mod connection;
 mod digest;
+mod directories;
 mod escaping;
 mod hostile;
 mod hot_reload;

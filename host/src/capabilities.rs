@@ -6,6 +6,7 @@
 mod catalog;
 mod connection;
 mod digest;
+mod directories;
 mod log;
 mod paths;
 mod process;
@@ -108,5 +109,6 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         objects: &mut state.objects,
     })?;
     wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::from(&state.call.command.settings))?;
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    directories::add_to_linker(linker)
 }

@@ -3,16 +3,19 @@
 //! An action takes two keys: a rule of the tenant and a rule of the command's sidecar must both allow it. Paths are
 //! matched here by their spelling alone; whoever opens them has the kernel hold them to the roots that are named here.
 
+mod directories;
+mod environment;
 mod fit;
 mod grants;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::directories::Preopen;
 pub use self::fit::{Beneath, PathArgument};
-pub use self::grants::Grants;
 #[cfg(test)]
 pub use self::grants::Slot;
+pub use self::grants::{Grants, Wishes};
 
 use self::fit::Misfit;
 
@@ -28,7 +31,7 @@ pub enum Asked {
     #[default]
     Everything,
     /// These at most.
-    Only(Grants),
+    Only(Wishes),
 }
 
 /// What a command of a tenant may do: the tenant's grants ∩ what the command asks for.
@@ -36,6 +39,8 @@ pub enum Asked {
 pub struct Effective {
     tenant: Arc<Grants>,
     asked: Asked,
+    directories: Vec<Preopen>,
+    environment: Vec<(String, String)>,
 }
 
 /// A program that may be spawned, once its paths have been found where they must lie.
@@ -64,7 +69,20 @@ enum Key {
 impl Effective {
     /// The grants of a tenant for a command that asks for `asked`.
     pub fn new(tenant: Arc<Grants>, asked: Asked) -> Effective {
-        Effective { tenant, asked }
+        let wishes = asked.wishes();
+        let directories = directories::effective(&tenant.directory, wishes.map(|wishes| &*wishes.directory));
+        let environment = environment::effective(&tenant.environment, wishes.map(|wishes| &*wishes.environment));
+        Effective { tenant, asked, directories, environment }
+    }
+
+    /// The directories that the command finds open.
+    pub fn directories(&self) -> &[Preopen] {
+        &self.directories
+    }
+
+    /// The environment variables that the command finds.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     /// Whether the program may be spawned with these arguments, given without the program's own name.
@@ -73,8 +91,9 @@ impl Effective {
     /// When one of the two keys does not allow it.
     pub fn spawn(&self, program: &str, args: &[String]) -> Result<SpawnPlan, Denial> {
         let mut paths = Vec::new();
-        for (key, grants) in self.keys() {
-            let fitting = fit::spawn(&grants.process, program, args);
+        let wishes = self.asked.wishes().map(|wishes| (Key::Sidecar, &*wishes.process));
+        for (key, grants) in [(Key::Tenant, &*self.tenant.process)].into_iter().chain(wishes) {
+            let fitting = fit::spawn(grants, program, args);
             paths.extend(fitting.map_err(|misfit| key.denies_spawn(&misfit, program, args))?);
         }
         Ok(SpawnPlan { paths })
@@ -89,20 +108,31 @@ impl Effective {
     /// # Errors
     /// When one of the two keys does not allow it.
     pub fn digest(&self, path: &str) -> Result<Beneath, Denial> {
-        let find = |key: Key, grants: &Grants| {
-            fit::beneath(path, &grants.digest.read).map_err(|fault| key.denies_digest(fault, path))
-        };
-        let place = find(Key::Tenant, &self.tenant)?;
-        if let Asked::Only(asked) = &self.asked {
-            find(Key::Sidecar, asked)?;
+        let find =
+            |key: Key, roots: &[PathBuf]| fit::beneath(path, roots).map_err(|fault| key.denies_digest(fault, path));
+        let place = find(Key::Tenant, &self.tenant.digest.read)?;
+        if let Some(wishes) = self.asked.wishes() {
+            find(Key::Sidecar, &wishes.digest.read)?;
         }
         Ok(place)
+    }
+
+    /// Why `path` may not be changed in a directory that is open for reading alone.
+    pub fn write_denial(&self, open: &Preopen, path: &Path) -> Denial {
+        let key = if open.writable { Key::Sidecar } else { Key::Tenant };
+        // The tenant speaks of the machine's paths, the sidecar of the command's.
+        let directory = match key {
+            Key::Tenant => open.root.to_string_lossy(),
+            Key::Sidecar => open.name.as_str().into(),
+        };
+        let why = format!("{} may not be changed in {}", quoted(&path.to_string_lossy()), quoted(&open.name));
+        key.denial(why, &format!("[[grants.directory]] path = {}, write = true", toml_string(&directory)))
     }
 
     /// What the command asks for and its tenant grants nothing of, a line each. Such a command will be denied whatever it
     /// is called with.
     pub fn unmet(&self) -> Vec<String> {
-        let Asked::Only(asked) = &self.asked else { return Vec::new() };
+        let Some(asked) = self.asked.wishes() else { return Vec::new() };
         let granted = &self.tenant;
         let programs = asked.process.iter().map(|rule| &rule.program);
         let programs = programs.filter(|program| granted.process.iter().all(|rule| rule.program != **program));
@@ -115,16 +145,21 @@ impl Effective {
         let roots = roots.iter().filter(apart).map(|root| {
             format!("asks to hash files beneath {}; the tenant needs it in grants.digest.read", root.display())
         });
-        programs.chain(roots).collect()
+        let directories = asked.directory.iter().filter_map(|wish| directories::unmet(&granted.directory, wish));
+        let variables = asked.environment.iter().filter(|name| !granted.environment.contains_key(*name));
+        let variables = variables
+            .map(|name| format!("asks for the variable {}; the tenant needs it in grants.environment", quoted(name)));
+        programs.chain(roots).chain(directories).chain(variables).collect()
     }
+}
 
-    /// The grants that must all allow an action.
-    fn keys(&self) -> impl Iterator<Item = (Key, &Grants)> {
-        let asked = match &self.asked {
+impl Asked {
+    /// What it comes down to, if it is not everything.
+    fn wishes(&self) -> Option<&Wishes> {
+        match self {
             Asked::Everything => None,
-            Asked::Only(grants) => Some((Key::Sidecar, grants)),
-        };
-        std::iter::once((Key::Tenant, &*self.tenant)).chain(asked)
+            Asked::Only(wishes) => Some(wishes),
+        }
     }
 }
 
@@ -199,12 +234,9 @@ fn toml_string(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn grants(text: &str) -> Grants {
-        toml::from_str(text).unwrap()
-    }
-
     fn effective(tenant: &str, asked: Option<&str>) -> Effective {
-        Effective::new(Arc::new(grants(tenant)), asked.map_or(Asked::Everything, |asked| Asked::Only(grants(asked))))
+        let asked = asked.map_or(Asked::Everything, |asked| Asked::Only(toml::from_str(asked).unwrap()));
+        Effective::new(Arc::new(toml::from_str(tenant).unwrap()), asked)
     }
 
     fn spawn(effective: &Effective, program: &str, args: &[&str]) -> Result<SpawnPlan, Denial> {
@@ -264,6 +296,26 @@ mod tests {
         let both = effective("digest.read = ['/etc']", Some("digest.read = ['/etc/ssl']"));
         let place = both.digest("/etc/ssl/certs/x").unwrap();
         assert_eq!((place.root.as_path(), place.relative.as_path()), (Path::new("/etc"), Path::new("ssl/certs/x")));
+    }
+
+    #[test]
+    fn variables_take_two_keys_and_a_value_of_the_tenants() {
+        let tenant = "environment = { LANG = 'C', SECRET = 'x' }";
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(effective(tenant, None).environment(), [pair("LANG", "C"), pair("SECRET", "x")]);
+        assert_eq!(effective(tenant, Some("environment = ['LANG', 'HOME']")).environment(), [pair("LANG", "C")]);
+        assert_eq!(effective(tenant, Some("")).environment(), []);
+        assert_eq!(effective("", Some("environment = ['PATH']")).environment(), []);
+    }
+
+    #[test]
+    fn what_no_tenant_grants_is_unmet() {
+        let asked = "environment = ['LANG', 'HOME']\ndirectory = [{ path = '/a' }, { path = '/b', write = true }]";
+        let both = effective("environment.LANG = 'C'\ndirectory = [{ path = '/b' }]", Some(asked));
+        let unmet = both.unmet();
+        assert_eq!(unmet.len(), 3, "{unmet:?}");
+        assert!(unmet[0].contains("the directory /a") && unmet[1].contains("/b") && unmet[2].contains("\"HOME\""));
+        assert!(effective("environment.LANG = 'C'", None).unmet().is_empty());
     }
 
     #[test]

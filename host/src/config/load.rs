@@ -17,6 +17,14 @@ use crate::escape::escape_line;
 /// The longest configuration file. A real one is far shorter; this is against reading a device by mistake.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// serde's words for things that TOML calls something else.
+const SERDES_WORDS: [(&str, &str); 4] = [
+    ("expected a sequence", "expected an array"),
+    ("expected a map", "expected a table"),
+    ("invalid type: sequence", "invalid type: array"),
+    ("invalid type: map", "invalid type: table"),
+];
+
 /// Why a configuration or a sidecar cannot be used. The text names the file, the line and column where they are
 /// known, the key, and what would be right.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +130,7 @@ fn explain(mut error: toml::de::Error) -> String {
     }
     let message = match message.strip_prefix("missing field ") {
         Some(field) => format!("the key {field} is missing"),
-        None => message.replace("expected a sequence", "expected an array"),
+        None => SERDES_WORDS.iter().fold(message, |text, (theirs, ours)| text.replace(theirs, ours)),
     };
     match keys {
         Some(keys) => format!("{keys}: {message}"),

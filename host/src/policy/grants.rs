@@ -1,5 +1,6 @@
 //! Grants as they are written in TOML, by an operator for a tenant and by an author for a command.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, PathBuf};
 
@@ -7,7 +8,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// What may be done to the machine. The default is nothing.
+use super::directories::{self, DirectoryGrant, DirectoryWish};
+use super::environment;
+
+/// What a tenant's commands may do to the machine. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Grants {
@@ -15,6 +19,28 @@ pub struct Grants {
     pub process: Vec<ProcessGrant>,
     /// The files that may be hashed.
     pub digest: DigestGrant,
+    /// The directories that programs of WASI find open.
+    #[serde(deserialize_with = "directories::grants")]
+    pub directory: Vec<DirectoryGrant>,
+    /// The environment variables that programs of WASI find.
+    #[serde(deserialize_with = "environment::variables")]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What a command's sidecar asks for. It has the tables of [`Grants`], and leaves to the tenant what only that can know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct Wishes {
+    /// The programs that it wants to spawn.
+    pub process: Vec<ProcessGrant>,
+    /// The files that it wants to hash.
+    pub digest: DigestGrant,
+    /// The directories that it wants to find open.
+    #[serde(deserialize_with = "directories::wishes")]
+    pub directory: Vec<DirectoryWish>,
+    /// The names of the environment variables that it wants to find.
+    #[serde(deserialize_with = "environment::names")]
+    pub environment: Vec<String>,
 }
 
 /// A program that may be spawned, with the shape of its arguments.
@@ -149,7 +175,7 @@ fn some_roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<P
 /// A path of the machine that means the same to everyone who reads it.
 #[derive(Deserialize)]
 #[serde(try_from = "PathBuf")]
-struct Root(PathBuf);
+pub struct Root(pub PathBuf);
 
 impl TryFrom<PathBuf> for Root {
     type Error = String;
@@ -230,6 +256,42 @@ mod tests {
             ),
         ] {
             assert_eq!(slots(args).unwrap_err(), explanation, "{args}");
+        }
+    }
+
+    #[test]
+    fn directories_and_variables_are_read() {
+        let grants = parse(
+            "[[directory]]\npath = '/srv//data/'\nas = '/data'\nwrite = true\n[environment]\nLANG = 'C'\nEMPTY = ''",
+        );
+        let grants = grants.unwrap();
+        assert_eq!(grants.directory[0].name(), Path::new("/data"));
+        assert_eq!((&*grants.directory[0].path, grants.directory[0].write), (Path::new("/srv/data"), true));
+        assert_eq!(
+            grants.environment,
+            [("EMPTY", ""), ("LANG", "C")].map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+        );
+    }
+
+    #[test]
+    fn bad_directories_and_variables_are_explained() {
+        for (text, explanation) in [
+            (
+                "[[directory]]\npath = '/a'\nwritable = true",
+                "g:3:1: unknown key `writable` in [directory]; known are `path`, `as`, `write`",
+            ),
+            ("[[directory]]\nwrite = true", "g:1:1: directory: the key `path` is missing"),
+            ("[[directory]]\npath = 'a'", "g:2:8: directory.path: `a` is not an absolute path; write it from `/` on"),
+            ("[environment]\nN = 1", "g:2:5: environment.N: a variable's value is text; put it in quotes: \"1\""),
+            ("[environment]\nN = ['a']", "g:2:5: environment.N: a variable's value is text in quotes"),
+            ("[environment]\nN = \"a\\u0000\"", "g:2:5: environment.N: a variable's value has no NUL in it"),
+            (
+                "[environment]\n'A=B' = 'x'",
+                "g:2:1: environment: `A=B` names no variable; a name has at least one character, and no `=` or NUL",
+            ),
+            ("environment = ['A']", "g:1:15: environment: invalid type: array, expected a table"),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), explanation);
         }
     }
 

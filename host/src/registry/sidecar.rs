@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{self, ConfigError, Document};
-use crate::policy::{Asked, Grants};
+use crate::policy::{Asked, Wishes};
 
 /// Longest summary or usage line, in characters: `help` shows them all at once.
 const MAX_TEXT: usize = 200;
@@ -84,7 +84,7 @@ struct RawSidecar {
     stderr: Stderr,
     #[serde(deserialize_with = "config::settings")]
     settings: BTreeMap<String, String>,
-    grants: Option<Grants>,
+    grants: Option<Wishes>,
 }
 
 /// Reads text that `help` shows in a line of its own, which must not look like several.
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_grants_table_without_grants_asks_for_nothing() {
-        assert_eq!(parse("[grants]").unwrap().asked, Asked::Only(Grants::default()));
+        assert_eq!(parse("[grants]").unwrap().asked, Asked::Only(Wishes::default()));
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! The directories that a program of WASI finds open, and the functions of `wasi:filesystem` that need a second look.
+//!
+//! Most of that interface is wasmtime's own, which holds paths beneath their directory and refuses changes beneath one
+//! that is read-only. Replaced here is what could hold a thread or fill the host's memory: opening waits for whoever is at
+//! the other end of a FIFO, setting times opens too, and a listing is read whole before its first entry is handed out.
+
+mod link;
+mod listing;
+mod open;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::{Descriptor, Dir};
+use wasmtime_wasi::{FsPerms, OpenMode};
+
+pub use link::add_to_linker;
+
+use super::Call;
+use super::paths::{OpenError, open_beneath};
+use crate::policy::Preopen;
+use crate::sandbox::State;
+
+/// Opens the directories that the call's command may find open.
+///
+/// They are opened anew for each line, so that one that was moved or mounted meanwhile is the one that is there now. One
+/// that cannot be opened is missing from the list, and the log says why.
+async fn preopens(state: &mut State) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+    let call = Arc::clone(&state.call);
+    if call.command.grants.directories().is_empty() {
+        return Ok(Vec::new());
+    }
+    let opened = tokio::task::spawn_blocking(move || {
+        let directories = call.command.grants.directories().iter();
+        directories.filter_map(|directory| Some((open(&call, directory)?, directory.name.clone()))).collect::<Vec<_>>()
+    });
+    let mut list = Vec::new();
+    for (directory, name) in opened.await? {
+        list.push((state.objects.push(Descriptor::Dir(directory))?, name));
+    }
+    Ok(list)
+}
+
+fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
+    let reason = match open_beneath(&directory.root, &directory.relative, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(fd) => {
+            let (perms, mode) = match directory.write {
+                true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
+                false => (FsPerms::ReadOnly, OpenMode::READ),
+            };
+            return Some(Dir::new(fd.into(), perms, mode, false));
+        }
+        Err(OpenError::Outside) => "a symbolic link leads out of what the tenant grants".to_owned(),
+        Err(OpenError::NotFound) => "there is no such directory".to_owned(),
+        Err(OpenError::Permission) => "the host itself may not open it".to_owned(),
+        Err(OpenError::NoFile) => "it is no directory".to_owned(),
+        Err(OpenError::Other(kind)) => kind.to_string(),
+    };
+    tracing::warn!(
+        tenant = %call.tenant.name,
+        command = %call.command.name,
+        root = %directory.root.display(),
+        beneath = %directory.relative.display(),
+        reason,
+        "a granted directory is missing"
+    );
+    None
+}
+
+/// Tells the operator of a change that a read-only directory does not allow. The program was told `not-permitted`.
+fn log_refused_change(call: &Call, directory: &Dir, path: &str) {
+    // The name is looked up for the log alone: what was opened is held by its descriptor.
+    let place = std::os::fd::AsRawFd::as_raw_fd(&*directory.dir);
+    let Ok(place) = std::fs::read_link(format!("/proc/self/fd/{place}")) else { return };
+    let holds = |open: &&Preopen| {
+        let root = std::fs::canonicalize(open.root.join(&open.relative));
+        !open.write && root.is_ok_and(|root| place.starts_with(root))
+    };
+    if let Some(open) = call.command.grants.directories().iter().find(holds) {
+        call.log_denial(&call.command.grants.write_denial(open, Path::new(path)));
+    }
+}
