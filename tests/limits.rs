@@ -131,7 +131,7 @@ fn an_error_line_after_an_unfinished_line() {
 #[test]
 fn an_exit_status() {
     let builder = HostBuilder::new().guest("good", components::preview1("bye", 0));
-    let host = builder.guest("bad", components::preview1("bye", 1)).start();
+    let host = builder.guest("bad", components::preview1("bye", 42)).start();
     let mut client = host.connect();
     client.reply("good").is(["bye"]);
     let reply = client.reply("bad");

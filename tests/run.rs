@@ -57,7 +57,7 @@ fn a_programs_status_is_its_own() {
     run(&builder, &hello, &["you"], "").exited(0).prints("hello you\n");
     // Preview 2 knows success and failure only; a program of preview 1 has its number.
     run(&builder, &hello, &[], "").exited(1).prints("usage: wasi-hello NAME…\nerror: exit: status 1\n");
-    let old = builder.file("old.wasm", components::preview1("gone\n", 7));
+    let old = builder.file("old.wasm", components::preview1("gone", 7));
     run(&builder, &old, &[], "").exited(7).prints("gone\nerror: exit: status 7\n");
     let failed = run(&builder, &guests::fixture("fail"), &[], "").exited(1);
     assert!(failed.out().contains("error: failed: "), "{failed}");

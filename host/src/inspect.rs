@@ -40,7 +40,7 @@ pub fn inspect(path: &Path) -> Result<Report, String> {
     let kind = Kind::of(&wasm).map_err(refuse)?;
     let decoded = match kind {
         Kind::Component => decode(&wasm),
-        Kind::CoreModule => decode(&adapt(&wasm).map_err(|error| refuse(format!("{error:#}")))?),
+        Kind::CoreModule => decode(&adapt(&wasm).map_err(refuse)?),
     };
     let decoded = decoded.map_err(|error| refuse(format!("is damaged: {error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {

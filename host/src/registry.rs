@@ -3,6 +3,7 @@
 //! A table never changes: a reload makes a new one and swaps it in whole, so a line runs on one version of a command, its
 //! sidecar and its grants. Compiled code is shared between tenants that have the same file.
 
+mod adapt;
 mod cache;
 mod compile;
 pub mod kind;
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use wasmtime_wasi_config::WasiConfigVariables;
 
+pub use adapt::adapt;
 pub use cache::Cache;
-pub use compile::{SUBCOMMAND as COMPILER, adapt, run_compiler};
+pub use compile::{SUBCOMMAND as COMPILER, run_compiler};
 pub use watch::Watch;
 
 use crate::config;
@@ -379,7 +381,7 @@ impl Registry {
         if let Some(code) = self.lookup(hash) {
             return Ok(Some(code));
         }
-        let Some(component) = self.cache.load(self.sandbox.engine(), hash) else { return Ok(None) };
+        let Some(component) = self.cache.load(self.sandbox.engine(), hash)? else { return Ok(None) };
         let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
         let code = Arc::new(Code { description: Metadata::of(wasm).description, program });

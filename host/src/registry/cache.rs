@@ -15,6 +15,8 @@ use wasmtime::component::Component;
 
 use super::compile::{Fault, compile};
 
+/// How code is made of a file, besides by the engine: raised whenever `adapt.rs` makes something else of the same module.
+const MADE_BY: u32 = 3;
 /// How the names of entries begin that are being made.
 const FRESH: &str = ".compiling-";
 /// Age from which on nobody can be making one any more: longer than a compilation may take.
@@ -57,13 +59,20 @@ impl Cache {
     }
 
     /// The compiled component of a `.wasm` file with this content, if it is there. A damaged entry is thrown away.
-    pub fn load(&self, engine: &Engine, hash: blake3::Hash) -> Option<Component> {
+    ///
+    /// # Errors
+    /// When the engine does not take the code, whole as it is: it would need more than the host has for one component.
+    pub fn load(&self, engine: &Engine, hash: blake3::Hash) -> Result<Option<Component>, String> {
         let entry = self.entry(engine, hash);
-        entry.load(engine).unwrap_or_else(|error| {
-            tracing::warn!(entry = %entry.code.display(), %error, "cache entry is damaged; compiling again");
-            entry.remove();
-            None
-        })
+        match entry.is_whole() {
+            Ok(true) => entry.load(engine).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                tracing::warn!(entry = %entry.code.display(), %error, "cache entry is damaged; compiling again");
+                entry.remove();
+                Ok(None)
+            }
+        }
     }
 
     /// Compiles a `.wasm` file, whose content has this hash, into the cache. Blocks for as long as that takes.
@@ -122,6 +131,7 @@ impl Cache {
     fn entry(&self, engine: &Engine, hash: blake3::Hash) -> Entry {
         let mut compatible = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
+        MADE_BY.hash(&mut compatible);
         let name = format!("{}-{:016x}", hash.to_hex(), compatible.finish());
         Entry::at(&self.directory.join(format!("{name}.cwasm")))
     }
@@ -139,28 +149,32 @@ impl Entry {
         Entry { code: code.to_owned(), sum: code.with_extension("b3") }
     }
 
-    /// Loads the entry, if it is there. An error means that it is damaged.
-    #[expect(unsafe_code, reason = "the one place where compiled code enters the host")]
-    fn load(&self, engine: &Engine) -> Result<Option<Component>, String> {
+    /// Whether the entry is there, with the bytes that were written. An error means that it is damaged.
+    fn is_whole(&self) -> Result<bool, String> {
         let sum = match std::fs::read_to_string(&self.sum) {
             Ok(sum) => sum,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error.to_string()),
         };
         let code = std::fs::read(&self.code).map_err(|error| error.to_string())?;
         if blake3::hash(&code).to_hex().as_str() != sum {
             return Err("its bytes are not the ones that were written".to_owned());
         }
-        drop(code);
         // Its age is how long ago it was used; a file system that does not keep it makes the cache less clever, no more.
         if let Ok(file) = std::fs::File::open(&self.code) {
             let _ = file.set_modified(SystemTime::now());
         }
+        Ok(true)
+    }
+
+    /// Loads the entry, which must be whole.
+    #[expect(unsafe_code, reason = "the one place where compiled code enters the host")]
+    fn load(&self, engine: &Engine) -> Result<Component, String> {
         // SAFETY: the file was written by this host's compiler: its bytes are the ones whose sum was stored beside it,
         // and both lie in a directory that nobody but the host's user can write into, checked when it was opened. Nothing
         // changes an entry in place, it is only replaced by a rename, so the mapping stays what it is.
         let component = unsafe { Component::deserialize_file(engine, &self.code) };
-        component.map(Some).map_err(|error| format!("{error:#}"))
+        component.map_err(|error| format!("is more than this host runs: {error:#}"))
     }
 
     /// Puts a freshly compiled file in place. The sum comes last, for an entry without it does not count.

@@ -14,11 +14,7 @@ use bytesize::ByteSize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_open, setrlimit};
 
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-};
-use wit_component::ComponentEncoder;
-
+use super::adapt::adapt;
 use super::kind::Kind;
 use crate::engine;
 
@@ -157,7 +153,7 @@ fn compile_here(output: &Path, cpu_seconds: u64) -> Result<(), Fault> {
     read.map_err(|error| Fault::Machine(format!("cannot read what to compile: {error}")))?;
     let file = |error: wasmtime::Error| Fault::File(format!("{error:#}"));
     if Kind::of(&wasm) == Ok(Kind::CoreModule) {
-        wasm = adapt(&wasm).map_err(file)?;
+        wasm = adapt(&wasm).map_err(Fault::File)?;
     }
     let code = engine::compiling().and_then(|engine| engine.precompile_component(&wasm)).map_err(file)?;
     std::fs::write(output, code).map_err(|error| Fault::Machine(format!("its code cannot be stored: {error}")))
@@ -175,20 +171,6 @@ fn bound_this_process(cpu_seconds: u64) -> io::Result<()> {
     setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
     rustix::process::nice(NICENESS)?;
     Ok(())
-}
-
-/// Makes a component of a core module of WASI preview 1.
-///
-/// # Errors
-/// When it is a module of another kind.
-pub fn adapt(module: &[u8]) -> wasmtime::Result<Vec<u8>> {
-    let adapted = ComponentEncoder::default()
-        .module(module)
-        .and_then(|encoder| {
-            encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
-        })
-        .and_then(|mut encoder| encoder.encode());
-    adapted.map_err(|error| wasmtime::format_err!("is a core module that is no program of WASI preview 1: {error:#}"))
 }
 
 #[cfg(test)]
@@ -211,7 +193,7 @@ mod tests {
         assert_eq!(exited(3), Err(Fault::Machine("why".to_owned())));
         let signal = |signal: Signal| ended(signal.as_raw());
         for (died_of, words) in
-            [(Signal::XCPU, "30s of CPU"), (Signal::ABORT, "4 GiB of memory"), (Signal::SEGV, "crashed")]
+            [(Signal::XCPU, "30s of CPU"), (Signal::ABORT, "4.0 GiB of memory"), (Signal::SEGV, "crashed")]
         {
             let Err(Fault::File(reason)) = signal(died_of) else { panic!("{died_of:?} is the file's fault") };
             assert!(reason.contains(words), "{reason}");
