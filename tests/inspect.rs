@@ -12,10 +12,16 @@ fn inspect(file: &Path, more: &[&str]) -> Outcome {
 #[test]
 fn a_command_with_the_grants_it_needs() {
     let out = inspect(&guests::command("lastlog"), &[]).exited(0).out();
-    for words in ["command (wasmline:command)", "wasmline:command/process@0.1.0", "[[grants.process]]", "run"] {
+    let grant = "[[tenants.default.grants.process]]\nprogram = \"/usr/bin/tail\"\n";
+    for words in ["command (wasmline:command)", "wasmline:command/process@0.1.0", grant, "run"] {
         assert!(out.contains(words), "no {words:?} in:\n{out}");
     }
-    assert!(!out.contains("[grants.digest]"), "{out}");
+    assert!(!out.contains("grants.digest"), "{out}");
+    let strange = tempfile::tempdir().expect("a directory");
+    let file = strange.path().join("strange.wasm");
+    fs::write(&file, components::importing("acme:warp/drive@1.0.0")).expect("a file");
+    let out = inspect(&file, &[]).exited(0).out();
+    assert!(out.contains("unfit    imports acme:warp/drive@1.0.0"), "{out}");
     assert!(inspect(&guests::command("echo"), &[]).exited(0).out().contains("It needs no grants."));
 }
 

@@ -65,8 +65,11 @@ pub struct Run {
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The file.
+    /// The file. The sidecar beside it is read too
     pub file: PathBuf,
+    /// The tenant that the grants are written out for
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub tenant: String,
     /// How the answer looks.
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,

@@ -1,5 +1,8 @@
 //! `wasmline inspect`: what a file is, what it imports and which grants it would need, without running it.
 
+mod wanted;
+
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::path::Path;
 
@@ -9,32 +12,35 @@ use wit_component::{DecodedWasm, decode};
 use crate::registry::kind::Kind;
 use crate::registry::metadata::Metadata;
 use crate::registry::{adapt, read_wasm};
-use crate::sandbox::WASI_RUN;
+use crate::sandbox::{WASI_RUN, unfit};
 
 /// What there is to know about a file.
 #[derive(Debug, Serialize)]
 pub struct Report {
     file: String,
     kind: &'static str,
+    /// Why no host of this version runs it, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfit: Option<String>,
     bytes: usize,
     /// BLAKE3, by which the cache and the log know the file.
     blake3: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    /// What the file says about itself, by the name of the section.
+    metadata: BTreeMap<String, String>,
+    /// Bytes of linear memory at the start.
     initial_memory: u64,
     imports: Vec<String>,
     exports: Vec<String>,
-    /// TOML for the tenant's `[tenants.NAME]`, with what only the operator knows left to fill in.
-    grants: Vec<&'static str>,
+    /// TOML for the configuration: what its sidecar asks for, or else what its imports are for, with what only the operator
+    /// knows left to fill in. Empty where it needs nothing.
+    grants: String,
 }
 
 /// Inspects a file.
 ///
 /// # Errors
 /// When it cannot be read, or can be no command; the text says why.
-pub fn inspect(path: &Path) -> Result<Report, String> {
+pub fn inspect(path: &Path, tenant: &str) -> Result<Report, String> {
     let refuse = |reason: String| format!("{}: {reason}", path.display());
     let wasm = read_wasm(path).map_err(refuse)?;
     let kind = Kind::of(&wasm).map_err(refuse)?;
@@ -53,12 +59,12 @@ pub fn inspect(path: &Path) -> Result<Report, String> {
     Ok(Report {
         file: path.display().to_string(),
         kind: name(kind, &exports),
+        unfit: unfit::check(&imports, &exports).err(),
         bytes: wasm.len(),
         blake3: blake3::hash(&wasm).to_hex().to_string(),
-        description: metadata.description,
-        version: metadata.version,
+        metadata: metadata.sections,
         initial_memory: metadata.initial_memory,
-        grants: grants(&imports),
+        grants: wanted::grants(path, &imports, tenant)?,
         imports,
         exports,
     })
@@ -74,35 +80,24 @@ fn name(kind: Kind, exports: &[String]) -> &'static str {
     }
 }
 
-/// What a tenant has to grant before these imports do anything.
-fn grants(imports: &[String]) -> Vec<&'static str> {
-    let needs = [
-        ("wasmline:command/process@", "[[grants.process]]\nprogram = \"/absolute/path\"\nargs = []"),
-        ("wasmline:command/digest@", "[grants.digest]\nread = [\"/absolute/directory\"]"),
-    ];
-    let imported = |interface: &str| imports.iter().any(|import| import.starts_with(interface));
-    needs.into_iter().filter(|(interface, _)| imported(interface)).map(|(_, toml)| toml).collect()
-}
-
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "file     {}", self.file)?;
         writeln!(f, "kind     {}", self.kind)?;
+        if let Some(why) = &self.unfit {
+            writeln!(f, "unfit    {why}")?;
+        }
         writeln!(f, "size     {} bytes, {} bytes of memory at the start", self.bytes, self.initial_memory)?;
         writeln!(f, "blake3   {}", self.blake3)?;
-        for (label, text) in [("about", &self.description), ("version", &self.version)] {
-            if let Some(text) = text {
-                writeln!(f, "{label:8} {text}")?;
+        let metadata: Vec<String> = self.metadata.iter().map(|(name, text)| format!("{name}: {text}")).collect();
+        for (label, lines) in [("about", &metadata), ("imports", &self.imports), ("exports", &self.exports)] {
+            for (index, line) in lines.iter().enumerate() {
+                writeln!(f, "{:8} {line}", if index == 0 { label } else { "" })?;
             }
         }
-        for (label, names) in [("imports", &self.imports), ("exports", &self.exports)] {
-            for (index, name) in names.iter().enumerate() {
-                writeln!(f, "{:8} {name}", if index == 0 { label } else { "" })?;
-            }
-        }
-        match self.grants.as_slice() {
-            [] => writeln!(f, "\nIt needs no grants."),
-            grants => writeln!(f, "\nIt needs grants, beneath [tenants.NAME]:\n\n{}", grants.join("\n\n")),
+        match self.grants.as_str() {
+            "" => writeln!(f, "\nIt needs no grants."),
+            grants => writeln!(f, "\nIt needs grants, in the configuration:\n\n{}", grants.trim_end()),
         }
     }
 }

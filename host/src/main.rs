@@ -73,7 +73,7 @@ fn run_check(arguments: &Check) -> Result<(), String> {
 }
 
 fn run_inspect(arguments: &Inspect) -> Result<(), String> {
-    let report = inspect::inspect(&arguments.file)?;
+    let report = inspect::inspect(&arguments.file, &arguments.tenant)?;
     let text = match arguments.output {
         Output::Text => report.to_string(),
         Output::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",

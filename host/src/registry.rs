@@ -384,7 +384,7 @@ impl Registry {
         let Some(component) = self.cache.load(self.sandbox.engine(), hash)? else { return Ok(None) };
         let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
-        let code = Arc::new(Code { description: Metadata::of(wasm).description, program });
+        let code = Arc::new(Code { description: Metadata::of(wasm).description().cloned(), program });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
         Ok(Some(code))
     }

@@ -2,8 +2,14 @@
 //!
 //! The file is the author's: it is parsed in safe code, nothing of it is trusted, and what is kept of it is bounded.
 
-use wasmparser::{Parser, Payload};
+use std::collections::BTreeMap;
 
+use wasmparser::{KnownCustom, Parser, Payload};
+
+/// The standard sections of text.
+const SECTIONS: &[&str] = &["authors", "description", "homepage", "licenses", "revision", "source", "version"];
+/// The standard fields of the `producers` section.
+const PRODUCERS: &[&str] = &["language", "processed-by", "sdk"];
 /// Longest text that is kept, in characters.
 const MAX_TEXT: usize = 200;
 /// Bytes of a page of linear memory.
@@ -12,10 +18,8 @@ const PAGE: u64 = 65_536;
 /// What there is to know about a file without compiling it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// The `description` section of the file itself: what it does, in a line.
-    pub description: Option<String>,
-    /// The `version` section.
-    pub version: Option<String>,
+    /// The first line of each of the file's own [`SECTIONS`], and what it was made with.
+    pub sections: BTreeMap<String, String>,
     /// Bytes of linear memory that all its memories have at the start, with those of the modules inside it.
     pub initial_memory: u64,
 }
@@ -29,11 +33,16 @@ impl Metadata {
             match payload {
                 Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
                 Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-                Ok(Payload::CustomSection(section)) if depth == 0 => match section.name() {
-                    "description" => metadata.description = one_line(section.data()),
-                    "version" => metadata.version = one_line(section.data()),
-                    _ => {}
-                },
+                Ok(Payload::CustomSection(section)) if depth == 0 && SECTIONS.contains(&section.name()) => {
+                    let line = one_line(section.data());
+                    metadata.sections.extend(line.map(|line| (section.name().to_owned(), line)));
+                }
+                Ok(Payload::CustomSection(section)) => {
+                    // The compilers leave their names in the modules inside a component.
+                    if let KnownCustom::Producers(producers) = section.as_known() {
+                        metadata.add(producers);
+                    }
+                }
                 Ok(Payload::MemorySection(memories)) => {
                     for memory in memories.into_iter().flatten() {
                         let bytes = memory.initial.saturating_mul(PAGE);
@@ -45,6 +54,31 @@ impl Metadata {
             }
         }
         metadata
+    }
+}
+
+impl Metadata {
+    /// What the file does, in a line.
+    pub fn description(&self) -> Option<&String> {
+        self.sections.get("description")
+    }
+
+    /// Adds the languages and the compilers, as far as there is room.
+    fn add(&mut self, producers: wasmparser::ProducersSectionReader<'_>) {
+        for field in producers.into_iter().flatten() {
+            let Some(name) = PRODUCERS.iter().find(|name| **name == field.name) else { continue };
+            let line = self.sections.entry((*name).to_owned()).or_default();
+            for value in field.values.into_iter().flatten() {
+                let text = format!("{} {}", value.name, value.version);
+                if let Some(text) = one_line(text.as_bytes())
+                    && !line.contains(&text)
+                    && line.len() + text.len() < MAX_TEXT
+                {
+                    let separator = if line.is_empty() { "" } else { ", " };
+                    *line = format!("{line}{separator}{text}");
+                }
+            }
+        }
     }
 }
 
@@ -71,8 +105,8 @@ mod tests {
                 (@custom "description" "Says hello\nand more")
                 (@custom "version" "1.2.3"))"#,
         );
-        assert_eq!(metadata.description.as_deref(), Some("Says hello"));
-        assert_eq!(metadata.version.as_deref(), Some("1.2.3"));
+        assert_eq!(metadata.description().map(String::as_str), Some("Says hello"));
+        assert_eq!(metadata.sections["version"], "1.2.3");
         assert_eq!(metadata.initial_memory, 3 * PAGE);
     }
 
@@ -81,6 +115,6 @@ mod tests {
         assert_eq!(Metadata::of(b"\0asm\x0d\0\x01\0\0\xff"), Metadata::default());
         assert_eq!(Metadata::of(b"text"), Metadata::default());
         let long = format!(r#"(component (@custom "description" "{}"))"#, "x".repeat(1000));
-        assert_eq!(parse(&long).description.map(|text| text.len()), Some(MAX_TEXT));
+        assert_eq!(parse(&long).description().map(|text| text.len()), Some(MAX_TEXT));
     }
 }

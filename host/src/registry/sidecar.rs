@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::scan;
 use crate::config::{self, ConfigError, Document};
 use crate::policy::{Asked, Wishes};
 
@@ -57,6 +58,21 @@ pub enum Stderr {
 }
 
 impl Sidecar {
+    /// Reads the sidecar of the `.wasm` file at `path`, if there is one, with the grants as they are written in it.
+    ///
+    /// # Errors
+    /// When there is one that cannot be used.
+    pub fn beside(path: &Path) -> Result<Option<(Self, Option<toml::Value>)>, String> {
+        let path = path.with_extension("toml");
+        if path.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let bytes = scan::read(&path, scan::MAX_SIDECAR).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        let sidecar = Self::parse(&path, &bytes).map_err(|error| error.to_string())?;
+        let mut table: toml::Table = toml::from_slice(&bytes).map_err(|error| error.to_string())?;
+        Ok(Some((sidecar, table.remove("grants"))))
+    }
+
     /// Reads the contents of a sidecar, which errors call `file`.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
         let raw: RawSidecar = Document::new(file, bytes)?.parse()?;

@@ -16,8 +16,9 @@ const SETTINGS: &str = "wasi:config/store@0.2.0-";
 ///
 /// # Errors
 /// When one of its imports is not offered, or when it exports no way to run it.
-pub fn check(imports: &[&str], exports: &[&str]) -> Result<(), String> {
-    for import in imports {
+pub fn check<S: AsRef<str>>(imports: &[S], exports: &[S]) -> Result<(), String> {
+    let exports: Vec<&str> = exports.iter().map(S::as_ref).collect();
+    for import in imports.iter().map(S::as_ref) {
         if let Some(why) = unknown(import) {
             return Err(format!("imports {import}, {why}"));
         }
