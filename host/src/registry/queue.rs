@@ -45,13 +45,15 @@ pub struct Queue {
     shared: Arc<Shared>,
 }
 
+type Work = dyn Fn(&Job) -> Result<(), Fault> + Send + Sync;
+
 struct Shared {
     state: Mutex<State>,
     /// Wakes threads that wait for certain files.
     ended: Condvar,
     /// Wakes the task that looks at directories.
     done: Notify,
-    work: Box<dyn Fn(&Job) -> Result<(), Fault> + Send + Sync>,
+    work: Box<Work>,
     /// Jobs at once.
     most: usize,
 }
