@@ -386,3 +386,31 @@ fn mistakes_in_grants_are_located() {
         .start();
     host.wait_for_log(&["refused", "wasi-files.toml:3", "unknown key `as` in [grants.directory]"]);
 }
+
+/// What a command may write must not be what the host trusts.
+#[test]
+fn what_the_host_reads_cannot_be_granted_for_writing() {
+    let builder = HostBuilder::new().listener("default").listener("other");
+    let own = builder.commands();
+    let dir = own.parent().expect("the host's directory").to_owned();
+    let others = dir.join("others");
+    fs::create_dir(&others).expect("a directory");
+    let other = format!("[tenants.other]\ncommands = [{}]\n", quoted(&others));
+    let grant = |path: &Path| format!("[[tenants.default.grants.directory]]\npath = {}\nwrite = true\n", quoted(path));
+    let link = dir.join("link");
+    symlink(&others, &link).expect("a link");
+    for (path, words) in [
+        (dir.as_path(), "wasmline.toml`, which says what is granted"),
+        (Path::new("/"), "from which the host loads compiled code"),
+        (&others, "where the commands of the tenant `other` are"),
+        (&others.join("deeper"), "where the commands of the tenant `other` are"),
+        (&link, "where the commands of the tenant `other` are"),
+    ] {
+        let text = builder.config() + &other + &grant(path);
+        let config = dir.join("wasmline.toml");
+        fs::write(&config, text).expect("the configuration can be written");
+        let mut command = crate::support::wasmline();
+        command.arg("check").arg("--config").arg(&config).arg("--cache").arg(env!("CARGO_TARGET_TMPDIR"));
+        crate::support::pipe_into(&mut command, "").exited(1).says(&["may be written, and", words]);
+    }
+}

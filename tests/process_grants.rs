@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::{Host, HostBuilder, quoted};
+use crate::support::{Host, HostBuilder, eventually, machine, pipe_into, quoted};
 
 /// A host that may run `/bin/echo` with arguments of the shape, a TOML array.
 fn echo_with(shape: &str) -> Host {
@@ -71,32 +71,37 @@ fn any_is_any_but_a_flag() {
 fn a_path_lies_under_its_directory() {
     let builder = HostBuilder::new().fixture("spawn");
     let files = builder.files();
-    let inside = builder.file("inside", "x");
+    let inside = builder.file("inside", "one\n");
     fs::create_dir(files.join("deeper")).expect("a directory");
-    let deeper = builder.file("deeper/file", "x");
+    let deeper = builder.file("deeper/file", "two\n");
     symlink("/etc/hostname", files.join("link-out")).expect("a link");
     symlink("/etc", files.join("dir-out")).expect("a link");
+    symlink("inside", files.join("link-in")).expect("a link");
     let beside = files.with_file_name("files-beside");
     fs::write(&beside, "x").expect("a file");
     let shape = format!("[{{ path-under = [{}] }}]", quoted(&files));
-    let host = builder.may_run("/bin/echo", &shape).start();
+    let host = builder.may_run("/bin/cat", &shape).start();
+    let mut client = host.connect();
 
-    for path in [inside, deeper] {
-        allows(&host, &path.display().to_string(), &path.display().to_string());
+    for (path, contents) in [(inside, "one"), (deeper, "two")] {
+        client.reply(format!("spawn /bin/cat {}", path.display())).is([contents, "status: exited 0"]);
     }
     let outside = [
         "/etc/hostname".to_owned(),
         "inside".to_owned(),
         files.join("../wasmline.toml").display().to_string(),
         files.join("link-out").display().to_string(),
+        files.join("link-in").display().to_string(),
         files.join("dir-out/hostname").display().to_string(),
         beside.display().to_string(),
         "-x".to_owned(),
         "''".to_owned(),
     ];
     for path in outside {
-        denies(&host, &path);
+        let reply = client.reply(format!("spawn /bin/cat {path}"));
+        assert!(!reply.begins("denied: ").is_empty(), "{path}: {reply:?}");
     }
+    host.wait_for_log(&["denied", "link-out", "leads over a symbolic link", "grant that directory"]);
 }
 
 #[test]
@@ -106,6 +111,105 @@ fn a_missing_file_under_the_directory_is_not_found() {
     let host = builder.may_run("/bin/echo", &format!("[{{ path-under = [{}] }}]", quoted(&files))).start();
     let reply = host.connect().reply(format!("spawn /bin/echo {}", files.join("missing").display()));
     reply.begins("not found: ");
+}
+
+/// A host that runs a shell which prints `ready`, waits until there is a file `go`, and then opens the path it was given.
+/// The test changes the path meanwhile, as somebody with less rights than the host would.
+fn late_reader(pass: &str) -> (Host, String) {
+    let builder = HostBuilder::new().fixture("spawn");
+    let files = builder.files();
+    let go = files.with_file_name("go");
+    let script = format!("echo ready; until [ -e {} ]; do sleep 0.01; done; cat \"$1\"", go.display());
+    fs::create_dir(files.join("logs")).expect("a directory");
+    builder.file("logs/log", "harmless\n");
+    let secrets = files.with_file_name("secrets");
+    fs::create_dir(&secrets).expect("a directory");
+    fs::write(secrets.join("log"), "secret\n").expect("a file");
+    let shape = format!("[\"-c\", {:?}, \"sh\", {{ path-under = [{}]{pass} }}]", script, quoted(&files));
+    let host = builder.may_run("/bin/sh", &shape).start();
+    let request = format!("spawn /bin/sh -c '{script}' sh {}\n", files.join("logs/log").display());
+    (host, request)
+}
+
+#[track_caller]
+fn swap_directory_under(host: &Host, request: &str) -> String {
+    let mut client = host.connect();
+    client.send(request);
+    client.expect("ready\n");
+    let files = host.files();
+    fs::rename(files.join("logs"), files.join("moved")).expect("it can be moved");
+    symlink("../secrets", files.join("logs")).expect("a link");
+    fs::write(files.with_file_name("go"), "").expect("a file");
+    let printed = client.line();
+    client.expect("status: exited 0\n");
+    printed
+}
+
+#[test]
+fn a_program_reads_what_was_found_whatever_the_path_leads_to_by_then() {
+    let (host, request) = late_reader("");
+    assert_eq!(swap_directory_under(&host, &request), "harmless");
+    // Nothing is kept open for a child that has ended.
+    eventually("the file is closed", || machine::times_open(host.pid(), &host.files().join("moved/log")) == 0);
+}
+
+/// This is why the text is not what a program gets unless the tenant says so.
+#[test]
+fn a_program_that_gets_the_text_looks_it_up_again() {
+    let (host, request) = late_reader(", pass = \"text\"");
+    assert_eq!(swap_directory_under(&host, &request), "secret");
+}
+
+#[test]
+fn a_program_gets_the_text_where_the_tenant_says_so() {
+    let builder = HostBuilder::new().fixture("spawn");
+    let file = builder.file("file", "x");
+    let shape = |pass: &str| format!("[{{ path-under = [{}]{pass} }}]", quoted(&builder.files()));
+    let (text, silent) = (shape(", pass = \"text\""), shape(""));
+    let host = builder.may_run("/bin/echo", &text).start();
+    allows(&host, &file.display().to_string(), &file.display().to_string());
+
+    let builder = HostBuilder::new().fixture("spawn");
+    let host = builder.may_run("/bin/echo", &silent).start();
+    let file = file.display().to_string();
+    // The first host's directory is still there, so its file is found.
+    let reply = host.connect().reply(format!("spawn /bin/echo {file}"));
+    assert!(reply.lines[0].starts_with(&format!("/proc/{}/fd/", host.pid())), "{reply:?}");
+}
+
+/// Otherwise a command could change the directory under the program's feet.
+#[test]
+fn text_is_refused_where_commands_may_write() {
+    let grant = |pass: &str| {
+        format!(
+            "[[tenants.default.grants.process]]\nprogram = \"/bin/cat\"\nargs = [{{ repeat = {{ path-under = [\"/srv/in\"]{pass} }}, \
+             most = 3 }}]\n[[tenants.default.grants.directory]]\npath = \"/srv\"\nwrite = true\n"
+        )
+    };
+    let (_dir, mut command) = HostBuilder::new().more(&grant(", pass = \"text\"")).into_command();
+    pipe_into(&mut command, "").exited(1).says(&[
+        "tenants.default.grants.directory",
+        "`/srv` may be written",
+        "/srv/in",
+    ]);
+    HostBuilder::new().more(&grant("")).start().connect().reply("echo fine").is(["fine"]);
+}
+
+#[test]
+fn the_last_slot_may_repeat() {
+    let builder = HostBuilder::new().fixture("spawn");
+    let files = builder.files();
+    let paths: Vec<String> =
+        (1..=4).map(|number| builder.file(&number.to_string(), format!("{number}\n")).display().to_string()).collect();
+    let shape = format!("[\"-u\", {{ repeat = {{ path-under = [{}] }}, most = 3 }}]", quoted(&files));
+    let host = builder.may_run("/bin/cat", &shape).start();
+    let mut client = host.connect();
+    client.reply(format!("spawn /bin/cat -u {}", paths[0])).is(["1", "status: exited 0"]);
+    client.reply(format!("spawn /bin/cat -u {}", paths[..3].join(" "))).is(["1", "2", "3", "status: exited 0"]);
+    for args in [String::new(), paths.join(" "), format!("{} /etc/hostname", paths[0]), format!("{} -n", paths[0])] {
+        let reply = client.reply(format!("spawn /bin/cat -u {args}"));
+        assert!(!reply.begins("denied: ").is_empty(), "{reply:?}");
+    }
 }
 
 #[test]

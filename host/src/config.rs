@@ -7,6 +7,7 @@
 mod load;
 mod nearest;
 mod raw;
+mod reach;
 mod units;
 
 use std::collections::{BTreeMap, HashMap};
@@ -245,6 +246,7 @@ impl Config {
                 let document = Document::new(name, &bytes)?;
                 let mut config = Self::validate(&document, document.parse()?, beside, &overrides)?;
                 config.source = Some(file);
+                reach::check(&config).map_err(|why| ConfigError::Unfit(format!("{}: {why}", name.display())))?;
                 Ok(config)
             }
             Err(ConfigError::Unreadable { source, .. })

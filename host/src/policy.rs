@@ -7,17 +7,18 @@ mod directories;
 mod environment;
 mod fit;
 mod grants;
+mod slots;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::directories::Preopen;
-pub use self::fit::{Beneath, PathArgument};
-#[cfg(test)]
-pub use self::grants::Slot;
+pub use self::fit::Beneath;
 pub use self::grants::{Grants, Wishes};
+pub use self::slots::{Pass, Slot};
 
-use self::fit::Misfit;
+use self::fit::{Misfit, PathArgument};
 
 /// The longest text of a guest's own that a message repeats whole, in characters.
 const MAX_QUOTE: usize = 200;
@@ -46,8 +47,19 @@ pub struct Effective {
 /// A program that may be spawned, once its paths have been found where they must lie.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SpawnPlan {
-    /// The arguments that name files; one stands here twice when both keys say where it must lie.
-    pub paths: Vec<PathArgument>,
+    /// The arguments that name files.
+    pub paths: Vec<PlannedPath>,
+}
+
+/// An argument that names a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PlannedPath {
+    /// Which argument, counted from 0 without the program's own name.
+    pub index: usize,
+    /// Where it must lie: the tenant's word, or the sidecar's, or both in this order.
+    pub places: Vec<Beneath>,
+    /// What the program gets for it.
+    pub pass: Pass,
 }
 
 /// Why something is not allowed, in two messages.
@@ -57,6 +69,15 @@ pub struct Denial {
     pub guest: String,
     /// What the operator is told: whose grants lack it, and the line that would allow it.
     pub operator: String,
+}
+
+impl Denial {
+    /// A path that is granted by its spelling, and leads over a symbolic link.
+    pub fn link(path: &str) -> Denial {
+        let guest = format!("{} leads over a symbolic link, or out of what is granted", quoted(path));
+        let operator = format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
+        Denial { guest, operator }
+    }
 }
 
 /// Whose grants an action is held against.
@@ -90,13 +111,19 @@ impl Effective {
     /// # Errors
     /// When one of the two keys does not allow it.
     pub fn spawn(&self, program: &str, args: &[String]) -> Result<SpawnPlan, Denial> {
-        let mut paths = Vec::new();
+        let mut found: BTreeMap<usize, Vec<PathArgument>> = BTreeMap::new();
         let wishes = self.asked.wishes().map(|wishes| (Key::Sidecar, &*wishes.process));
         for (key, grants) in [(Key::Tenant, &*self.tenant.process)].into_iter().chain(wishes) {
-            let fitting = fit::spawn(grants, program, args);
-            paths.extend(fitting.map_err(|misfit| key.denies_spawn(&misfit, program, args))?);
+            let fit =
+                fit::spawn(grants, program, args).map_err(|unfit| key.denies_spawn(&unfit.misfit, program, args))?;
+            fit.paths.into_iter().for_each(|path| found.entry(path.index).or_default().push(path));
         }
-        Ok(SpawnPlan { paths })
+        let planned = |(index, keys): (usize, Vec<PathArgument>)| PlannedPath {
+            index,
+            pass: pass(&keys),
+            places: keys.into_iter().map(|key| key.place).collect(),
+        };
+        Ok(SpawnPlan { paths: found.into_iter().map(planned).collect() })
     }
 
     /// Whether the file may be hashed, and where it lies.
@@ -208,6 +235,29 @@ impl Key {
     }
 }
 
+/// The directories whose paths a tenant's programs get as text, to look them up again by themselves.
+pub fn text_roots(grants: &Grants) -> impl Iterator<Item = &Path> {
+    let slots = grants.process.iter().flat_map(|grant| &grant.args);
+    let slots = slots.map(|slot| match slot {
+        Slot::Repeat { each, .. } => &**each,
+        slot => slot,
+    });
+    let roots = slots.filter_map(|slot| match slot {
+        Slot::PathUnder { roots, pass: Some(Pass::Text) } => Some(roots),
+        _ => None,
+    });
+    roots.flatten().map(PathBuf::as_path)
+}
+
+/// How the program gets a path. The tenant alone may choose the text, and either key may insist on the descriptor.
+fn pass(keys: &[PathArgument]) -> Pass {
+    let insists = keys.iter().any(|key| key.pass == Some(Pass::Descriptor));
+    match keys.first().and_then(|tenant| tenant.pass) {
+        Some(Pass::Text) if !insists => Pass::Text,
+        _ => Pass::Descriptor,
+    }
+}
+
 /// A guest's text as it stands in a message: bounded, and on one line.
 fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTE) {
@@ -263,8 +313,30 @@ mod tests {
     fn roots_of_both_keys_hold() {
         let narrow = "process = [{ program = '/usr/bin/tail', args = ['-n', '5', { path-under = ['/var/log/app'] }] }]";
         let plan = spawn(&effective(TAIL, Some(narrow)), "/usr/bin/tail", &["-n", "5", "/var/log/app/x"]).unwrap();
-        let roots: Vec<_> = plan.paths.iter().map(|path| path.place.root.as_path()).collect();
-        assert_eq!(roots, [Path::new("/var/log"), Path::new("/var/log/app")]);
+        let [path] = &*plan.paths else { panic!("{plan:?}") };
+        let roots: Vec<_> = path.places.iter().map(|place| place.root.as_path()).collect();
+        assert_eq!((path.index, &*roots), (2, &[Path::new("/var/log"), Path::new("/var/log/app")][..]));
+    }
+
+    #[test]
+    fn the_tenant_alone_chooses_the_text() {
+        let shape = |slot: &str| format!("process = [{{ program = '/p', args = [{slot}] }}]");
+        let pass = |tenant: &str, sidecar: Option<&str>| {
+            let effective = effective(&shape(tenant), sidecar.map(shape).as_deref());
+            spawn(&effective, "/p", &["/a/x"]).unwrap().paths[0].pass
+        };
+        let (text, silent) = ("{ path-under = ['/a'], pass = 'text' }", "{ path-under = ['/a'] }");
+        let descriptor = "{ path-under = ['/a'], pass = 'descriptor' }";
+        assert_eq!(pass(silent, None), Pass::Descriptor);
+        assert_eq!(pass(text, None), Pass::Text);
+        assert_eq!(pass(text, Some(silent)), Pass::Text);
+        assert_eq!(pass(text, Some(descriptor)), Pass::Descriptor);
+        assert_eq!(pass(silent, Some(text)), Pass::Descriptor);
+        assert_eq!(pass(descriptor, Some(text)), Pass::Descriptor);
+        assert_eq!(pass(text, Some("{ any = true }")), Pass::Text);
+        // The tenant allows any text here, and only the sidecar speaks of a path.
+        assert_eq!(pass("{ any = true }", Some(text)), Pass::Text);
+        assert_eq!(pass("{ any = true }", Some(silent)), Pass::Descriptor);
     }
 
     #[test]

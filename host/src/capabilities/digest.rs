@@ -12,6 +12,7 @@ use sha1::Digest;
 use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::paths::{OpenError, open_beneath};
+use crate::policy::Denial;
 use crate::tenants::Tenant;
 
 /// Bytes read at once: large enough that the system calls do not show beside the hashing.
@@ -145,7 +146,11 @@ impl Host for View<'_> {
                 return Ok(Err(Error::Denied));
             }
         };
-        Ok(hash_file(&self.call.tenant, &place.root, &place.relative, algorithm).await)
+        let hash = hash_file(&self.call.tenant, &place.root, &place.relative, algorithm).await;
+        if let Err(Error::Denied) = hash {
+            self.call.log_denial(&Denial::link(&path));
+        }
+        Ok(hash)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Child processes: approved programs only, each in a process group of its own that never outlives its invocation.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::pin::Pin;
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,7 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, kill_process_group, pidfd_open, prlimit};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, dumpable_behavior, kill_process_group,
+    pidfd_open, prlimit,
+};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
@@ -20,7 +23,7 @@ use wasmtime::component::Resource;
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
-use crate::policy::PathArgument;
+use crate::policy::{Denial, Pass, PlannedPath};
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
@@ -47,6 +50,8 @@ struct Process {
     /// Readable once the process has ended, and before it is reaped.
     pidfd: AsyncFd<OwnedFd>,
     status: Option<ExitStatus>,
+    /// What its arguments name, for as long as it may open them.
+    _files: Vec<OwnedFd>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -60,9 +65,9 @@ impl Child {
     /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
     ///
     /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
-    fn spawn(program: &str, args: &[String], cpu: Duration, place: OwnedSemaphorePermit) -> io::Result<Child> {
+    fn spawn(program: &str, args: Arguments, cpu: Duration, place: OwnedSemaphorePermit) -> io::Result<Child> {
         let mut child = Command::new(program)
-            .args(args)
+            .args(args.words)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
@@ -81,7 +86,7 @@ impl Child {
                 return Err(error);
             }
         };
-        let process = Process { child, group, pidfd, status: None, _place: place };
+        let process = Process { child, group, pidfd, status: None, _files: args.files, _place: place };
         bound(group, cpu);
         // From here on the drop of `running` cleans up.
         let mut running =
@@ -228,21 +233,61 @@ fn kill_group(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-/// Finds whether the paths among the arguments really lie where the grants say.
-fn confine(paths: &[PathArgument], args: &[String]) -> Result<(), Error> {
-    for PathArgument { index, place } in paths {
-        match open_beneath(&place.root, &place.relative, OFlags::PATH) {
-            Ok(_) => {}
-            Err(OpenError::Outside) => {
-                return Err(Error::Denied(format!("argument {} leads out of what is granted", index + 1)));
-            }
-            Err(OpenError::NotFound) => return Err(Error::NotFound(args[*index].clone())),
-            Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned())),
-            Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned())),
-            Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string())),
-        }
+/// A program's arguments, and the open files that they name.
+struct Arguments {
+    words: Vec<String>,
+    files: Vec<OwnedFd>,
+}
+
+/// Why no program was started.
+enum Unspawned {
+    /// The operator has to know.
+    Denied(Denial),
+    /// The command alone has to.
+    Failed(Error),
+}
+
+impl From<Error> for Unspawned {
+    fn from(error: Error) -> Unspawned {
+        Unspawned::Failed(error)
     }
-    Ok(())
+}
+
+impl Arguments {
+    /// Opens the paths among the words where the grants say, and puts names of what was opened in their place, unless the
+    /// grant wants the text.
+    ///
+    /// The names are the host's own descriptors: the child opens through them what the host has opened, and whatever the
+    /// path leads to by then does not matter. Nothing is opened for reading or writing yet, that is for the child to do.
+    fn confine(mut words: Vec<String>, paths: &[PlannedPath]) -> Result<Arguments, Unspawned> {
+        let mut files = Vec::new();
+        for PlannedPath { index, places, pass } in paths {
+            let mut opened = None;
+            for place in places {
+                let file = match open_beneath(&place.root, &place.relative, OFlags::PATH) {
+                    Ok(file) => file,
+                    Err(OpenError::Outside) => return Err(Unspawned::Denied(Denial::link(&words[*index]))),
+                    Err(OpenError::NotFound) => return Err(Error::NotFound(words[*index].clone()).into()),
+                    Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned()).into()),
+                    Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned()).into()),
+                    Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string()).into()),
+                };
+                // The tenant's comes first, and is what counts.
+                opened.get_or_insert(file);
+            }
+            if let (Pass::Descriptor, Some(file)) = (pass, opened) {
+                words[*index] = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+                files.push(file);
+            }
+        }
+        if !files.is_empty() && !matches!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable)) {
+            tracing::error!(
+                "programs cannot open what this host opens for them, because its file has capabilities or a set-user-ID bit"
+            );
+            return Err(Error::Io("the host cannot pass files on".to_owned()).into());
+        }
+        Ok(Arguments { words, files })
+    }
 }
 
 impl Host for ObjectView<'_> {
@@ -262,15 +307,19 @@ impl Host for ObjectView<'_> {
         let cpu = self.call.tenant.limits.timeout;
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
-            confine(&plan.paths, &args)?;
-            Child::spawn(&program, &args, cpu, place).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::NotFound(program.clone()),
-                kind => Error::Io(kind.to_string()),
+            let args = Arguments::confine(args, &plan.paths)?;
+            Child::spawn(&program, args, cpu, place).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
+                kind => Error::Io(kind.to_string()).into(),
             })
         });
         match started.await {
             Ok(Ok(child)) => Ok(Ok(self.objects.push(child)?)),
-            Ok(Err(error)) => Ok(Err(error)),
+            Ok(Err(Unspawned::Failed(error))) => Ok(Err(error)),
+            Ok(Err(Unspawned::Denied(denial))) => {
+                self.call.log_denial(&denial);
+                Ok(Err(Error::Denied(denial.guest)))
+            }
             Err(_) => Ok(Err(Error::Io("the host is stopping".to_owned()))),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::grants::{ProcessGrant, Slot};
+use super::grants::ProcessGrant;
+use super::slots::{Pass, Slot};
 
 /// A path that is allowed by its spelling, taken apart.
 ///
@@ -23,6 +24,26 @@ pub struct PathArgument {
     pub index: usize,
     /// Where it has to be.
     pub place: Beneath,
+    /// What its slot says of how the program gets it.
+    pub pass: Option<Pass>,
+}
+
+/// The grant that allows a program with its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Which of the grants, counted from 0.
+    pub rule: usize,
+    /// The arguments that it takes for paths.
+    pub paths: Vec<PathArgument>,
+}
+
+/// No grant allows a program with its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// Which of the grants came closest, if any is about the program.
+    pub closest: Option<usize>,
+    /// What keeps it from fitting.
+    pub misfit: Misfit,
 }
 
 /// Why no grant fits a program and its arguments.
@@ -49,18 +70,20 @@ impl Misfit {
     }
 }
 
-/// Finds the first grant that fits, and returns the arguments that it takes for paths.
-pub fn spawn(grants: &[ProcessGrant], program: &str, args: &[String]) -> Result<Vec<PathArgument>, Misfit> {
-    let mut misfits = Vec::new();
+/// Finds the first grant that fits.
+pub fn spawn(grants: &[ProcessGrant], program: &str, args: &[String]) -> Result<Fit, Unfit> {
+    let mut unfit = Unfit { closest: None, misfit: Misfit::Program };
     // Spelling decides, not what it amounts to: the path that is run is the one that was granted.
-    for grant in grants.iter().filter(|grant| grant.program.as_os_str() == program) {
+    for (rule, grant) in grants.iter().enumerate().filter(|(_, grant)| grant.program.as_os_str() == program) {
         match arguments(grant, args) {
-            Ok(paths) => return Ok(paths),
-            Err(misfit) => misfits.push(misfit),
+            Ok(paths) => return Ok(Fit { rule, paths }),
+            Err(misfit) if misfit.reached() >= unfit.misfit.reached() => {
+                unfit = Unfit { closest: Some(rule), misfit };
+            }
+            Err(_) => {}
         }
     }
-    let closest = misfits.into_iter().max_by_key(Misfit::reached);
-    Err(closest.unwrap_or(Misfit::Program))
+    Err(unfit)
 }
 
 /// Finds where `path` is beneath the deepest of `roots` that it is beneath.
@@ -115,22 +138,35 @@ fn arguments(grant: &ProcessGrant, args: &[String]) -> Result<Vec<PathArgument>,
     let mut paths = Vec::new();
     for (index, arg) in args.iter().enumerate() {
         let slot = slot(grant, index).ok_or(Misfit::TooMany(index))?;
-        let place = argument(slot, arg).map_err(|fault| Misfit::Argument(index, fault))?;
-        paths.extend(place.map(|place| PathArgument { index, place }));
+        let path = argument(slot, arg).map_err(|fault| Misfit::Argument(index, fault))?;
+        paths.extend(path.map(|(place, pass)| PathArgument { index, place, pass }));
     }
-    match slot(grant, args.len()) {
-        Some(_) => Err(Misfit::TooFew(args.len())),
-        None => Ok(paths),
+    match args.len() < fewest(grant) {
+        true => Err(Misfit::TooFew(args.len())),
+        false => Ok(paths),
     }
 }
 
-/// The slot for the argument at `index`; `None` where the arguments may end.
+/// The slot for the argument at `index`; `None` where there may be none.
 fn slot(grant: &ProcessGrant, index: usize) -> Option<&Slot> {
-    grant.args.get(index)
+    match grant.args.split_last() {
+        Some((Slot::Repeat { each, most, .. }, before)) if index >= before.len() => {
+            (index - before.len() < *most).then_some(&**each)
+        }
+        _ => grant.args.get(index),
+    }
+}
+
+/// The fewest arguments that a grant takes.
+fn fewest(grant: &ProcessGrant) -> usize {
+    match grant.args.split_last() {
+        Some((Slot::Repeat { least, .. }, before)) => before.len() + least,
+        _ => grant.args.len(),
+    }
 }
 
 /// Whether an argument fits its slot, and where it has to be if the slot takes it for a path.
-fn argument(slot: &Slot, arg: &str) -> Result<Option<Beneath>, String> {
+fn argument(slot: &Slot, arg: &str) -> Result<Option<(Beneath, Option<Pass>)>, String> {
     if arg.contains('\0') {
         return Err("has a NUL byte in it".to_owned());
     }
@@ -138,13 +174,14 @@ fn argument(slot: &Slot, arg: &str) -> Result<Option<Beneath>, String> {
         Slot::Literal(word) => arg == word,
         Slot::Int { min, max } => whole_number(arg).is_some_and(|number| (*min..=*max).contains(&number)),
         Slot::OneOf(words) => words.iter().any(|word| word == arg),
-        Slot::PathUnder(_) | Slot::Any if arg.starts_with('-') => {
+        Slot::PathUnder { .. } | Slot::Any if arg.starts_with('-') => {
             return Err("begins with `-`, as options do".to_owned());
         }
-        Slot::PathUnder(roots) => {
-            return beneath(arg, roots).map(Some).map_err(|fault| fault.to_string());
+        Slot::PathUnder { roots, pass } => {
+            return beneath(arg, roots).map(|place| Some((place, *pass))).map_err(|fault| fault.to_string());
         }
         Slot::Any => true,
+        Slot::Repeat { each, .. } => return argument(each, arg),
     };
     if fits {
         return Ok(None);
@@ -175,7 +212,11 @@ mod tests {
 
     fn fit(grants: &[ProcessGrant], args: &[&str]) -> Result<Vec<PathArgument>, Misfit> {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        spawn(grants, "/bin/p", &args)
+        spawn(grants, "/bin/p", &args).map(|fit| fit.paths).map_err(|unfit| unfit.misfit)
+    }
+
+    fn under(names: &[&str]) -> Slot {
+        Slot::PathUnder { roots: roots(names), pass: None }
     }
 
     /// The fault of `arg` in `slot`; `None` when it fits.
@@ -197,11 +238,12 @@ mod tests {
     #[test]
     fn a_program_is_its_spelling() {
         let grants = [grant(vec![])];
-        assert_eq!(spawn(&grants, "/bin/p", &[]), Ok(vec![]));
+        let none = Err(Unfit { closest: None, misfit: Misfit::Program });
+        assert_eq!(spawn(&grants, "/bin/p", &[]), Ok(Fit { rule: 0, paths: vec![] }));
         for other in ["p", "/bin/p/", "/bin//p", "/bin/./p", "/bin/q", "/bin/p2", ""] {
-            assert_eq!(spawn(&grants, other, &[]), Err(Misfit::Program), "{other}");
+            assert_eq!(spawn(&grants, other, &[]), none, "{other}");
         }
-        assert_eq!(spawn(&[], "/bin/p", &[]), Err(Misfit::Program));
+        assert_eq!(spawn(&[], "/bin/p", &[]), none);
     }
 
     #[test]
@@ -216,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_first_grant_that_fits_wins() {
-        let under = |root: &str| grant(vec![Slot::PathUnder(roots(&[root]))]);
+        let under = |root: &str| grant(vec![under(&[root])]);
         let paths = fit(&[under("/x"), under("/a"), under("/a/b")], &["/a/b/c"]).unwrap();
         assert_eq!(paths[0].index, 0);
         assert_eq!(paths[0].place, beneath("/a/b/c", &roots(&["/a"])).unwrap());
@@ -235,6 +277,27 @@ mod tests {
         );
         assert_eq!(fit(&grants, &["b", "d", "3"]), Err(Misfit::TooMany(2)));
         assert!(matches!(fit(&grants, &["x"]), Err(Misfit::Argument(0, _))));
+        let args = ["b", "d", "3"].map(str::to_owned);
+        assert_eq!(spawn(&grants, "/bin/p", &args).unwrap_err().closest, Some(2));
+        assert_eq!(spawn(&grants, "/bin/p", &args[..2]).unwrap().rule, 2);
+    }
+
+    #[test]
+    fn the_last_slot_may_repeat() {
+        let tail = |least, most| Slot::Repeat { each: Box::new(under(&["/a"])), least, most };
+        let grants = [grant(vec![literal("-x"), tail(1, 3)])];
+        let paths = fit(&grants, &["-x", "/a/1", "/a/2", "/a/3"]).unwrap();
+        assert_eq!(paths.iter().map(|path| path.index).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(fit(&grants, &["-x", "/a/1", "/a/2", "/a/3", "/a/4"]), Err(Misfit::TooMany(4)));
+        assert_eq!(fit(&grants, &["-x"]), Err(Misfit::TooFew(1)));
+        assert_eq!(fit(&grants, &[]), Err(Misfit::TooFew(0)));
+        for bad in ["/b/2", "-y"] {
+            assert!(matches!(fit(&grants, &["-x", "/a/1", bad]), Err(Misfit::Argument(2, _))), "{bad}");
+        }
+        let grants = [grant(vec![tail(0, 1)])];
+        assert_eq!(fit(&grants, &[]), Ok(vec![]));
+        assert_eq!(fit(&grants, &["/a/1"]).unwrap().len(), 1);
+        assert_eq!(fit(&grants, &["/a/1", "/a/2"]), Err(Misfit::TooMany(1)));
     }
 
     #[test]
@@ -269,7 +332,7 @@ mod tests {
 
     #[test]
     fn open_slots_take_no_options() {
-        for slot in [Slot::Any, Slot::PathUnder(roots(&["/"]))] {
+        for slot in [Slot::Any, under(&["/"])] {
             for option in ["-", "-f", "--help"] {
                 assert_eq!(fault(&slot, option).as_deref(), Some("begins with `-`, as options do"), "{option}");
             }

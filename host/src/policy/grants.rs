@@ -1,15 +1,13 @@
 //! Grants as they are written in TOML, by an operator for a tenant and by an author for a command.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Component, PathBuf};
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::directories::{self, DirectoryGrant, DirectoryWish};
 use super::environment;
+use super::slots::{self, Slot};
 
 /// What a tenant's commands may do to the machine. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -50,8 +48,8 @@ pub struct ProcessGrant {
     /// The program's absolute path, spelled as a guest has to spell it.
     #[serde(deserialize_with = "program")]
     pub program: PathBuf,
-    /// One slot for each argument. With none the program gets no arguments.
-    #[serde(default)]
+    /// One slot for each argument; the last may repeat. With none the program gets no arguments.
+    #[serde(default, deserialize_with = "slots::slots")]
     pub args: Vec<Slot>,
 }
 
@@ -64,112 +62,14 @@ pub struct DigestGrant {
     pub read: Vec<PathBuf>,
 }
 
-/// What one argument may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slot {
-    /// Exactly this, `"-n"`.
-    Literal(String),
-    /// A whole number in plain decimal digits, `{ int = [1, 1000] }`. Both bounds belong to it.
-    Int {
-        /// The least.
-        min: i64,
-        /// The greatest.
-        max: i64,
-    },
-    /// One of these words, `{ one-of = ["a", "b"] }`.
-    OneOf(Vec<String>),
-    /// An absolute path beneath one of these directories, `{ path-under = ["/var/log"] }`.
-    PathUnder(Vec<PathBuf>),
-    /// Any text that is no option, `{ any = true }`.
-    Any,
-}
-
-impl<'de> Deserialize<'de> for Slot {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SlotVisitor)
-    }
-}
-
-struct SlotVisitor;
-
-impl<'de> Visitor<'de> for SlotVisitor {
-    type Value = Slot;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text in quotes, or a slot such as { int = [1, 10] }")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Slot, E> {
-        Ok(Slot::Literal(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Slot, A::Error> {
-        let kinds = SlotKinds::deserialize(MapAccessDeserializer::new(map))?;
-        kinds.into_slot().map_err(A::Error::custom)
-    }
-}
-
-/// A slot's table as it may be typed. A struct of options, and not an enum, so that each mistake gets its own words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct SlotKinds {
-    int: Option<[i64; 2]>,
-    one_of: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "some_roots")]
-    path_under: Option<Vec<PathBuf>>,
-    any: Option<bool>,
-}
-
-impl SlotKinds {
-    fn into_slot(self) -> Result<Slot, String> {
-        let given = [self.int.map(int), self.one_of.map(one_of), self.path_under.map(path_under), self.any.map(any)];
-        let mut given = given.into_iter().flatten();
-        match (given.next(), given.next()) {
-            (Some(slot), None) => slot,
-            _ => Err("a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`".to_owned()),
-        }
-    }
-}
-
-fn int([min, max]: [i64; 2]) -> Result<Slot, String> {
-    if min > max {
-        return Err(format!("no number is from {min} to {max}; the least comes first"));
-    }
-    Ok(Slot::Int { min, max })
-}
-
-fn one_of(words: Vec<String>) -> Result<Slot, String> {
-    if words.is_empty() {
-        return Err("`one-of` without words allows nothing".to_owned());
-    }
-    Ok(Slot::OneOf(words))
-}
-
-fn path_under(roots: Vec<PathBuf>) -> Result<Slot, String> {
-    if roots.is_empty() {
-        return Err("`path-under` without directories allows nothing".to_owned());
-    }
-    Ok(Slot::PathUnder(roots))
-}
-
-fn any(yes: bool) -> Result<Slot, String> {
-    if !yes {
-        return Err("`any = false` allows nothing; it is `any = true` or another kind of slot".to_owned());
-    }
-    Ok(Slot::Any)
-}
-
 fn program<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     Root::deserialize(deserializer).map(|Root(path)| path)
 }
 
-fn roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+/// Reads directories of the machine.
+pub fn roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
     let roots = Vec::<Root>::deserialize(deserializer)?;
     Ok(roots.into_iter().map(|Root(path)| path).collect())
-}
-
-fn some_roots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<PathBuf>>, D::Error> {
-    roots(deserializer).map(Some)
 }
 
 /// A path of the machine that means the same to everyone who reads it.
@@ -204,59 +104,11 @@ mod tests {
         document.parse().map_err(|error| error.to_string())
     }
 
-    fn slots(args: &str) -> Result<Vec<Slot>, String> {
-        let text = format!("[[process]]\nprogram = '/p'\nargs = {args}");
-        parse(&text).map(|mut grants| grants.process.remove(0).args)
-    }
-
-    #[test]
-    fn every_kind_of_slot_is_read() {
-        let text =
-            "['-n', { int = [-1, 1000] }, { one-of = ['a', 'b'] }, { path-under = ['/a', '/b'] }, { any = true }]";
-        assert_eq!(
-            slots(text).unwrap(),
-            [
-                Slot::Literal("-n".to_owned()),
-                Slot::Int { min: -1, max: 1000 },
-                Slot::OneOf(vec!["a".to_owned(), "b".to_owned()]),
-                Slot::PathUnder(vec!["/a".into(), "/b".into()]),
-                Slot::Any,
-            ]
-        );
-    }
-
     #[test]
     fn nothing_is_granted_by_what_is_absent() {
         assert_eq!(parse(""), Ok(Grants::default()));
         assert_eq!(parse("[digest]"), Ok(Grants::default()));
         assert_eq!(parse("[[process]]\nprogram = '/p'").unwrap().process[0].args, []);
-    }
-
-    #[test]
-    fn bad_slots_are_explained() {
-        for (args, explanation) in [
-            ("[{ intt = [1, 2] }]", "g:3:11: unknown key `intt` in [process.args]; did you mean `int`?"),
-            ("[{ path_under = [] }]", "g:3:11: unknown key `path_under` in [process.args]; did you mean `path-under`?"),
-            (
-                "[5]",
-                "g:3:9: process.args: invalid type: integer `5`, expected text in quotes, or a slot such as { int = [1, 10] }",
-            ),
-            ("[{ int = [2, 1] }]", "g:3:9: process.args: no number is from 2 to 1; the least comes first"),
-            ("[{ int = [1] }]", "g:3:17: process.args.int: invalid length 1, expected an array of length 2"),
-            ("[{ one-of = [] }]", "g:3:9: process.args: `one-of` without words allows nothing"),
-            ("[{ path-under = [] }]", "g:3:9: process.args: `path-under` without directories allows nothing"),
-            (
-                "[{ any = false }]",
-                "g:3:9: process.args: `any = false` allows nothing; it is `any = true` or another kind of slot",
-            ),
-            ("[{}]", "g:3:9: process.args: a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`"),
-            (
-                "[{ any = true, int = [1, 2] }]",
-                "g:3:9: process.args: a slot has exactly one of the keys `int`, `one-of`, `path-under` and `any`",
-            ),
-        ] {
-            assert_eq!(slots(args).unwrap_err(), explanation, "{args}");
-        }
     }
 
     #[test]
@@ -315,7 +167,5 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err(), explanation);
         }
-        let error = slots("[{ path-under = ['log'] }]").unwrap_err();
-        assert!(error.contains("`log` is not an absolute path"), "{error}");
     }
 }
