@@ -11,6 +11,7 @@ mod connection;
 mod digest;
 mod directories;
 mod escaping;
+mod explain;
 mod hostile;
 mod hot_reload;
 mod inspect;

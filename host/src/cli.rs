@@ -27,6 +27,8 @@ pub enum Action {
     Run(Run),
     /// Say what a .wasm file is, what it imports, and which grants it needs.
     Inspect(Inspect),
+    /// Say which rule of which file allows or denies what a command wants.
+    Explain(Explain),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -60,6 +62,31 @@ pub struct Run {
     /// Its words
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "What a command wants is one of\n  \
+                        process PROGRAM [ARG]…   to run a program\n  \
+                        digest FILE              to hash a file\n  \
+                        directory PATH [write]   to find a directory open; PATH is what a program calls it\n  \
+                        variable NAME            to find an environment variable\n\n\
+                        Exit status: 0 when it is allowed, 1 when it is denied, 2 when that cannot be said.")]
+pub struct Explain {
+    /// Configuration file. Without it `wasmline.toml` here
+    #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The tenant [default: the only one, or `default`]
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// The command
+    pub command: String,
+    /// What kind of thing it wants
+    #[arg(value_name = "KIND", value_parser = ["process", "digest", "directory", "variable"])]
+    pub kind: String,
+    /// What exactly
+    #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 /// Arguments of `inspect`.

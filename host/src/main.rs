@@ -8,6 +8,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod escape;
+mod explain;
 mod inspect;
 mod line;
 mod logging;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Action::Run(run) => run::run(&run).unwrap_or_else(|error| report(Err(error))),
         Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
+        Action::Explain(explain) => explain::run(&explain),
         Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
     }
 }

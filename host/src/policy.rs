@@ -3,27 +3,29 @@
 //! An action takes two keys: a rule of the tenant and a rule of the command's sidecar must both allow it. Paths are
 //! matched here by their spelling alone; whoever opens them has the kernel hold them to the roots that are named here.
 
+mod access;
+mod denial;
 mod directories;
 mod environment;
 mod fit;
 mod grants;
 mod slots;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use self::access::Access;
+pub use self::denial::{Denial, Key};
 pub use self::directories::Preopen;
 pub use self::fit::Beneath;
 pub use self::grants::{Grants, Wishes};
 pub use self::slots::{Pass, Slot};
+pub use self::verdict::{Step, Verdict};
 
-use self::fit::{Misfit, PathArgument};
-
-/// The longest text of a guest's own that a message repeats whole, in characters.
-const MAX_QUOTE: usize = 200;
-/// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
-const MAX_PROPOSAL: usize = 2000;
+use self::denial::quoted;
+use self::fit::PathArgument;
 
 /// What a command asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,31 +62,6 @@ pub struct PlannedPath {
     pub places: Vec<Beneath>,
     /// What the program gets for it.
     pub pass: Pass,
-}
-
-/// Why something is not allowed, in two messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    /// What the guest is told. Names nothing that the guest did not name, but for the range of a number.
-    pub guest: String,
-    /// What the operator is told: whose grants lack it, and the line that would allow it.
-    pub operator: String,
-}
-
-impl Denial {
-    /// A path that is granted by its spelling, and leads over a symbolic link.
-    pub fn link(path: &str) -> Denial {
-        let guest = format!("{} leads over a symbolic link, or out of what is granted", quoted(path));
-        let operator = format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
-        Denial { guest, operator }
-    }
-}
-
-/// Whose grants an action is held against.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Tenant,
-    Sidecar,
 }
 
 impl Effective {
@@ -153,7 +130,7 @@ impl Effective {
             Key::Sidecar => open.name.as_str().into(),
         };
         let why = format!("{} may not be changed in {}", quoted(&path.to_string_lossy()), quoted(&open.name));
-        key.denial(why, &format!("[[grants.directory]] path = {}, write = true", toml_string(&directory)))
+        key.denies(why, Access::Directory { path: directory.into_owned(), write: true })
     }
 
     /// What the command asks for and its tenant grants nothing of, a line each. Such a command will be denied whatever it
@@ -190,51 +167,6 @@ impl Asked {
     }
 }
 
-impl Key {
-    fn denies_spawn(self, misfit: &Misfit, program: &str, args: &[String]) -> Denial {
-        let shown = quoted(program);
-        let why = match misfit {
-            Misfit::Program => format!("{shown} is not {}", self.participle()),
-            Misfit::TooMany(slots) => format!("{shown} takes no more than {slots} arguments here"),
-            Misfit::TooFew(given) => format!("{shown} takes more than {given} arguments here"),
-            Misfit::Argument(index, why) => format!("argument {} of {shown} {why}", index + 1),
-        };
-        let words: Vec<String> = args.iter().map(|arg| toml_string(arg)).collect();
-        let line = format!("[[grants.process]] program = {}, args = [{}]", toml_string(program), words.join(", "));
-        self.denial(why, &line)
-    }
-
-    fn denies_digest(self, fault: fit::PathFault, path: &str) -> Denial {
-        let directory = Path::new(path).parent().and_then(Path::to_str).unwrap_or("/");
-        self.denial(
-            format!("{} {fault}", quoted(path)),
-            &format!("[grants.digest] read = [{}]", toml_string(directory)),
-        )
-    }
-
-    fn denial(self, guest: String, line: &str) -> Denial {
-        let operator = match line.len() {
-            0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
-            _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
-        };
-        Denial { guest, operator }
-    }
-
-    fn participle(self) -> &'static str {
-        match self {
-            Key::Tenant => "granted",
-            Key::Sidecar => "asked for by this command",
-        }
-    }
-
-    fn owner(self) -> &'static str {
-        match self {
-            Key::Tenant => "the tenant",
-            Key::Sidecar => "the command's sidecar",
-        }
-    }
-}
-
 /// The directories whose paths a tenant's programs get as text, to look them up again by themselves.
 pub fn text_roots(grants: &Grants) -> impl Iterator<Item = &Path> {
     let slots = grants.process.iter().flat_map(|grant| &grant.args);
@@ -256,28 +188,6 @@ fn pass(keys: &[PathArgument]) -> Pass {
         Some(Pass::Text) if !insists => Pass::Text,
         _ => Pass::Descriptor,
     }
-}
-
-/// A guest's text as it stands in a message: bounded, and on one line.
-fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTE) {
-        Some((cut, _)) => format!("{}…", toml_string(&text[..cut])),
-        None => toml_string(text),
-    }
-}
-
-/// Text as TOML writes it on one line, so that it can be copied from a message into a file.
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            _ if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
-            _ => quoted.push(character),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sha1::Digest;
 use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::paths::{OpenError, open_beneath};
-use crate::policy::Denial;
+use crate::policy::{Access, Denial};
 use crate::tenants::Tenant;
 
 /// Bytes read at once: large enough that the system calls do not show beside the hashing.
@@ -148,7 +148,7 @@ impl Host for View<'_> {
         };
         let hash = hash_file(&self.call.tenant, &place.root, &place.relative, algorithm).await;
         if let Err(Error::Denied) = hash {
-            self.call.log_denial(&Denial::link(&path));
+            self.call.log_denial(&Denial::link(&path, Access::Digest { path: path.clone() }));
         }
         Ok(hash)
     }

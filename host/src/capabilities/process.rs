@@ -23,7 +23,7 @@ use wasmtime::component::Resource;
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
-use crate::policy::{Denial, Pass, PlannedPath};
+use crate::policy::{Access, Denial, Pass, PlannedPath};
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
@@ -242,7 +242,7 @@ struct Arguments {
 /// Why no program was started.
 enum Unspawned {
     /// The operator has to know.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// The command alone has to.
     Failed(Error),
 }
@@ -259,14 +259,18 @@ impl Arguments {
     ///
     /// The names are the host's own descriptors: the child opens through them what the host has opened, and whatever the
     /// path leads to by then does not matter. Nothing is opened for reading or writing yet, that is for the child to do.
-    fn confine(mut words: Vec<String>, paths: &[PlannedPath]) -> Result<Arguments, Unspawned> {
+    fn confine(program: &str, mut words: Vec<String>, paths: &[PlannedPath]) -> Result<Arguments, Unspawned> {
         let mut files = Vec::new();
         for PlannedPath { index, places, pass } in paths {
             let mut opened = None;
             for place in places {
                 let file = match open_beneath(&place.root, &place.relative, OFlags::PATH) {
                     Ok(file) => file,
-                    Err(OpenError::Outside) => return Err(Unspawned::Denied(Denial::link(&words[*index]))),
+                    Err(OpenError::Outside) => {
+                        let path = words[*index].clone();
+                        let access = Access::Process { program: program.to_owned(), args: words };
+                        return Err(Unspawned::Denied(Box::new(Denial::link(&path, access))));
+                    }
                     Err(OpenError::NotFound) => return Err(Error::NotFound(words[*index].clone()).into()),
                     Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned()).into()),
                     Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned()).into()),
@@ -307,7 +311,7 @@ impl Host for ObjectView<'_> {
         let cpu = self.call.tenant.limits.timeout;
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
-            let args = Arguments::confine(args, &plan.paths)?;
+            let args = Arguments::confine(&program, args, &plan.paths)?;
             Child::spawn(&program, args, cpu, place).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
                 kind => Error::Io(kind.to_string()).into(),

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::str;
 
 use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::nearest::suggestion;
 use crate::escape::escape_line;
+use crate::policy::Step;
 
 /// The longest configuration file. A real one is far shorter; this is against reading a device by mistake.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -90,6 +93,22 @@ impl<'a> Document<'a> {
     /// The number of the line that `place` begins on.
     pub fn line(&self, place: Range<usize>) -> usize {
         self.position(place.start).0
+    }
+
+    /// The number of the line where a value stands; `None` where there is none.
+    pub fn line_of(&self, steps: &[Step]) -> Option<usize> {
+        let document = DeTable::parse(self.text).ok()?;
+        let mut value = &Spanned::new(document.span(), DeValue::Table(document.into_inner()));
+        for step in steps {
+            value = match (value.get_ref(), step) {
+                (DeValue::Table(table), Step::Key(key)) => {
+                    table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)?
+                }
+                (DeValue::Array(array), Step::Item(item)) => array.get(*item)?,
+                _ => return None,
+            };
+        }
+        Some(self.line(value.span()))
     }
 
     fn position(&self, offset: usize) -> (usize, usize) {
@@ -239,6 +258,19 @@ mod tests {
     fn broken_toml_is_located() {
         check("[one-table\nnumber = 1", "f.toml:1:11: unclosed table, expected `]`");
         check("[one-table]\nnumber = 1\nnumber = 2", "f.toml:3:1: duplicate key");
+    }
+
+    #[test]
+    fn values_are_found() {
+        let text = b"a = 1\n[t.u]\nlist = [\n 'x',\n 'y',\n]\n[[t.many]]\nn = 1\n\n[[t.many]]\nn = 2\n";
+        let document = Document::new(Path::new("f.toml"), text).unwrap();
+        let (key, item) = (|key: &str| Step::from(key), Step::Item);
+        assert_eq!(document.line_of(&[key("t"), key("u"), key("list"), item(1)]), Some(5));
+        assert_eq!(document.line_of(&[key("t"), key("many"), item(1)]), Some(10));
+        assert_eq!(document.line_of(&[key("t"), key("many"), item(1), key("n")]), Some(11));
+        for missing in [vec![key("b")], vec![key("t"), key("many"), item(2)], vec![key("a"), item(0)]] {
+            assert_eq!(document.line_of(&missing), None, "{missing:?}");
+        }
     }
 
     #[test]

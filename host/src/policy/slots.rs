@@ -7,8 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::denial::toml_string;
 use super::grants::roots;
-use super::toml_string;
 
 /// The most arguments that one slot takes.
 const MAX_REPEAT: usize = 1000;

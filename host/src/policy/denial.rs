@@ -1,0 +1,103 @@
+//! Saying that something is not allowed: what the guest is told, and what the operator is.
+
+use super::access::Access;
+use super::fit::{Misfit, PathFault};
+
+/// The longest text of a guest's own that a message repeats whole, in characters.
+const MAX_QUOTE: usize = 200;
+/// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
+const MAX_PROPOSAL: usize = 2000;
+
+/// Why something is not allowed, in two messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What the guest is told. Names nothing that the guest did not name, but for the range of a number.
+    pub guest: String,
+    /// What the operator is told: whose grants lack it, and the line that would allow it.
+    pub operator: String,
+    /// What the command wanted.
+    pub access: Access,
+    /// Whose grants lack it; `None` where no grant would help.
+    pub key: Option<Key>,
+}
+
+/// Whose grants an access is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The tenant's.
+    Tenant,
+    /// The command's, in its sidecar.
+    Sidecar,
+}
+
+impl Denial {
+    /// A path that is granted by its spelling, and leads over a symbolic link.
+    pub fn link(path: &str, access: Access) -> Denial {
+        let guest = format!("{} leads over a symbolic link, or out of what is granted", quoted(path));
+        let operator = format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
+        Denial { guest, operator, access, key: None }
+    }
+}
+
+impl Key {
+    pub(super) fn denies_spawn(self, misfit: &Misfit, program: &str, args: &[String]) -> Denial {
+        let shown = quoted(program);
+        let why = match misfit {
+            Misfit::Program => format!("{shown} is not {}", self.participle()),
+            Misfit::TooMany(slots) => format!("{shown} takes no more than {slots} arguments here"),
+            Misfit::TooFew(given) => format!("{shown} takes more than {given} arguments here"),
+            Misfit::Argument(index, why) => format!("argument {} of {shown} {why}", index + 1),
+        };
+        self.denies(why, Access::Process { program: program.to_owned(), args: args.to_vec() })
+    }
+
+    pub(super) fn denies_digest(self, fault: PathFault, path: &str) -> Denial {
+        self.denies(format!("{} {fault}", quoted(path)), Access::Digest { path: path.to_owned() })
+    }
+
+    /// A denial of `access`, for a reason that the guest may read.
+    pub(super) fn denies(self, guest: String, access: Access) -> Denial {
+        let line = access.line();
+        let operator = match line.len() {
+            0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
+            _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
+        };
+        Denial { guest, operator, access, key: Some(self) }
+    }
+
+    pub(super) fn participle(self) -> &'static str {
+        match self {
+            Key::Tenant => "granted",
+            Key::Sidecar => "asked for by this command",
+        }
+    }
+
+    fn owner(self) -> &'static str {
+        match self {
+            Key::Tenant => "the tenant",
+            Key::Sidecar => "the command's sidecar",
+        }
+    }
+}
+
+/// A guest's text as it stands in a message: bounded, and on one line.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTE) {
+        Some((cut, _)) => format!("{}…", toml_string(&text[..cut])),
+        None => toml_string(text),
+    }
+}
+
+/// Text as TOML writes it on one line, so that it can be copied from a message into a file.
+pub(super) fn toml_string(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
