@@ -24,6 +24,7 @@ pub use paths::self_test;
 use crate::policy::Denial;
 use crate::registry::{Command, Table};
 use crate::sandbox::State;
+use crate::task::Task;
 use crate::tenants::{Tenant, Tenants};
 use crate::wire::Wire;
 
@@ -47,18 +48,14 @@ mod bindings {
 
 /// One line's invocation as the capabilities see it.
 pub struct Call {
-    /// Tells invocations apart in the log.
-    pub id: u64,
-    /// On whose behalf the command runs.
-    pub tenant: Arc<Tenant>,
+    /// What is running, on whose behalf, with which words.
+    pub task: Arc<Task>,
     /// The command.
     pub command: Arc<Command>,
     /// The commands of the tenant as they were when the line began.
     pub commands: Arc<Table>,
     /// Everybody's commands, where the tenant is the operator's.
     pub overview: Option<Arc<Tenants>>,
-    /// The words after the command's name.
-    pub args: Vec<String>,
     /// The client.
     pub wire: Arc<Wire>,
     /// Bytes that the guest has put into the host's log.
@@ -66,9 +63,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// On whose behalf the command runs.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.task.tenant
+    }
+
     /// Tells the operator of a denial, which the guest learns of as a value.
     fn log_denial(&self, denial: &Denial) {
-        tracing::warn!(tenant = %self.tenant.name, command = %self.command.name, hint = denial.operator, "denied");
+        tracing::warn!(tenant = %self.tenant().name, command = %self.command.name, hint = denial.operator, "denied");
     }
 }
 

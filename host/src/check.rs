@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::engine::PoolSize;
+use crate::machine::{self, Machine};
 use crate::policy::Grants;
 use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
@@ -21,7 +22,8 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
-    let tenants = tenants::load(config, &Tenants::default(), &registry, &Shares::of(&config.server), Strictness::Check)
+    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look())?);
+    let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let report = tenants.values().map(|tenant| report(tenant, out));
     report.sum::<io::Result<usize>>().map_err(|error| format!("cannot write: {error}"))

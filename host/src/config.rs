@@ -4,6 +4,7 @@
 //! the value. This module relates them to one another: listeners to tenants, paths to the file's directory, flags to
 //! what they replace. Whoever holds a [`Config`] need not check it again.
 
+mod limits;
 mod load;
 mod nearest;
 mod raw;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::limits::Limits;
 pub use self::load::{ConfigError, Document};
 use self::raw::{Address, RawConfig, RawListener, RawTenant};
 use self::units::{MAX_COUNT, Name, Settings};
@@ -35,6 +37,8 @@ const DEFAULT_FILE: &str = "wasmline.toml";
 const DEFAULT_TENANT: &str = "default";
 /// Where that tenant's commands are unless something else is said.
 const DEFAULT_COMMANDS: &str = "commands";
+/// Invocations at once for which there is room however few the tenants may have, so that tenants can be added.
+const FEWEST_INVOCATIONS: usize = 256;
 /// The address of the listener that there is when none is named.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9999);
 
@@ -114,9 +118,12 @@ pub struct Server {
     /// How long running commands may go on once the server is told to stop.
     #[serde(deserialize_with = "units::duration")]
     pub drain_timeout: Duration,
-    /// Invocations at once, all tenants together.
-    #[serde(deserialize_with = "units::count")]
-    pub max_invocations: usize,
+    /// Invocations at once, all tenants together. Without it, as many as all tenants may have, and no fewer than 256.
+    #[serde(deserialize_with = "units::some_count")]
+    pub max_invocations: Option<usize>,
+    /// Bytes of memory that all commands together may have. Without it, three quarters of the machine's.
+    #[serde(deserialize_with = "units::some_bytes")]
+    pub memory: Option<usize>,
     /// Hash jobs at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub hash_jobs: usize,
@@ -139,60 +146,12 @@ impl Default for Server {
             line_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
-            max_invocations: 256,
+            max_invocations: None,
+            memory: None,
             hash_jobs: cores(),
             compile_jobs: cores(),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
             cache_size: 4 << 30,
-        }
-    }
-}
-
-/// How much a tenant's commands may use, `[tenants.NAME.limits]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-pub struct Limits {
-    /// Bytes in all linear memories and tables of one invocation, added up.
-    #[serde(deserialize_with = "units::bytes")]
-    pub memory: usize,
-    /// Time that the guest of one invocation may compute.
-    #[serde(deserialize_with = "units::duration")]
-    pub cpu: Duration,
-    /// Time that one invocation may take: guest, host calls and children together.
-    #[serde(deserialize_with = "units::duration")]
-    pub timeout: Duration,
-    /// Bytes that one invocation may write to its client.
-    #[serde(deserialize_with = "units::bytes")]
-    pub output: u64,
-    /// Invocations at once.
-    #[serde(deserialize_with = "units::count")]
-    pub concurrency: usize,
-    /// Lines that may wait for their turn at `concurrency`. With 0 no line waits.
-    #[serde(deserialize_with = "units::count_or_zero")]
-    pub queue: usize,
-    /// Child processes at once.
-    #[serde(deserialize_with = "units::count")]
-    pub children: usize,
-    /// Bytes of the longest file that is hashed.
-    #[serde(deserialize_with = "units::bytes")]
-    pub digest_size: u64,
-    /// Component handles of one invocation.
-    #[serde(deserialize_with = "units::count")]
-    pub handles: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory: 64 << 20,
-            cpu: Duration::from_secs(1),
-            timeout: Duration::from_secs(30),
-            output: 1 << 20,
-            concurrency: 64,
-            queue: 64,
-            children: 16,
-            digest_size: 16 << 30,
-            handles: 1000,
         }
     }
 }
@@ -210,6 +169,21 @@ impl Config {
     /// The most memory that any tenant allows an invocation, in bytes.
     pub fn largest_memory(&self) -> usize {
         self.tenants.values().map(|tenant| tenant.limits.memory).max().unwrap_or_default()
+    }
+
+    /// One tenant with these limits.
+    #[cfg(test)]
+    pub fn for_test(limits: &str) -> Self {
+        let text = format!("[tenants.default]\ncommands = ['c']\n[tenants.default.limits]\n{limits}");
+        let document = Document::new(Path::new("test.toml"), text.as_bytes()).expect("text");
+        let raw = document.parse().expect("valid limits");
+        Self::validate(&document, raw, Path::new("/"), &Overrides::default()).expect("a valid configuration")
+    }
+
+    /// Invocations at once, all tenants together.
+    pub fn invocations(&self) -> usize {
+        let wanted = || self.tenants.values().map(|tenant| tenant.limits.concurrency).sum::<usize>();
+        self.server.max_invocations.unwrap_or_else(|| wanted().max(FEWEST_INVOCATIONS))
     }
 
     /// The tenant of that name; where none is given, the one that is meant.
@@ -398,7 +372,8 @@ fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory:
     })
 }
 
-fn cores() -> usize {
+/// How many processors the host may use.
+pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 

@@ -13,6 +13,7 @@ use crate::line::split_words;
 use crate::logging::shortened;
 use crate::registry::{Command, Table};
 use crate::sandbox::Sandbox;
+use crate::task::{Entry, Task};
 use crate::tenants::{Tenant, Tenants};
 use crate::wire::{Gone, Wire};
 
@@ -84,12 +85,24 @@ impl Dispatcher {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
             return Ok(None);
         };
+        if !tenant.may_run_a_line() {
+            let failure = Failure::new(Code::Overloaded, "too many lines in a second; try again");
+            wire.say(&failure.line());
+            return Ok(Some(failure));
+        }
         let commands = tenant.commands();
         let Some(command) = commands.get(&name).cloned() else {
             wire.say("Command not found.\n");
             return Ok(None);
         };
-        let places = match self.admit(&tenant, wire).await? {
+        let admitted = match command.health.put_aside(Instant::now()) {
+            None => self.admit(&tenant, wire).await?,
+            Some(pause) => Err(Failure::new(
+                Code::Unavailable,
+                format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
+            )),
+        };
+        let places = match admitted {
             Ok(places) => places,
             Err(failure) => {
                 wire.say(&failure.line());
@@ -111,13 +124,15 @@ impl Dispatcher {
     ) -> Result<Option<Failure>, Gone> {
         let began = Instant::now();
         wire.begin_reply(tenant.limits.output, command.raw_output);
+        let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
+        let id = self.host.invocations.fetch_add(1, Ordering::Relaxed);
+        let task = Arc::new(Task::new(id, tenant, command.name.clone(), args, wire.peer().to_owned()));
+        let entry = Entry::new(Arc::clone(&task));
         let call = Arc::new(Call {
-            id: self.host.invocations.fetch_add(1, Ordering::Relaxed),
-            overview: tenant.is_operators().then(|| self.host.tenants.load_full()),
-            tenant,
+            task,
+            overview,
             command: Arc::clone(&command),
             commands,
-            args,
             wire: Arc::clone(wire),
             logged: AtomicU64::new(0),
         });
@@ -131,6 +146,8 @@ impl Dispatcher {
         };
         let last_word = finished.outcome.as_ref().err().map(Failure::line);
         let bytes = wire.end_reply(last_word.as_deref());
+        drop(entry);
+        self.judge(&command, finished.outcome.as_ref().err());
         let outcome = finished.outcome.as_ref().map_or_else(Outcome::Failed, |()| Outcome::Ok);
         self.report(wire, &command, began, Some(&finished), bytes, outcome);
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
@@ -139,6 +156,15 @@ impl Dispatcher {
         let failure = finished.into_failure();
         drop(places);
         sent.map(|()| failure)
+    }
+
+    /// Puts a command aside that traps again and again.
+    fn judge(&self, command: &Command, failure: Option<&Failure>) {
+        if failure.is_none_or(|failure| failure.code != Code::Trap) {
+            command.health.ended_well();
+        } else if let Some(pause) = command.health.trapped(Instant::now()) {
+            tracing::warn!(tenant = %self.tenant, command = %command.name, ?pause, "command put aside: it traps again and again");
+        }
     }
 
     /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an

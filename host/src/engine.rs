@@ -16,7 +16,7 @@ const IDLE_TICKS: u32 = 1000;
 /// Stack of a guest, in bytes. Deeper recursion traps.
 const GUEST_STACK: usize = 512 * 1024;
 /// Stack of a fiber: the guest's, and what host calls need on top of it.
-const FIBER_STACK: usize = 2 * 1024 * 1024;
+pub const FIBER_STACK: usize = 2 * 1024 * 1024;
 /// Core instances of one component; those of interpreted languages have about a dozen.
 const CORE_INSTANCES: u32 = 16;
 /// Memories of one component. More than one is rare, and each costs a slot of the pool.

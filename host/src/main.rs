@@ -12,12 +12,14 @@ mod explain;
 mod inspect;
 mod line;
 mod logging;
+mod machine;
 mod policy;
 mod registry;
 mod run;
 mod sandbox;
 mod server;
 mod session;
+mod task;
 mod tenants;
 mod wire;
 
@@ -54,6 +56,9 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     let config = load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // One more than there are turns for guests that compute, so that there always is one for everything else; whoever
+        // has been busy least goes first, by the operating system's own rule.
+        .worker_threads(config::cores() + 1)
         // Sockets are looked at this often while guests that only compute take turns on the workers, each for a tick.
         .event_interval(16)
         .build()

@@ -6,6 +6,7 @@
 mod adapt;
 mod cache;
 mod compile;
+mod health;
 pub mod kind;
 pub mod metadata;
 mod queue;
@@ -29,6 +30,7 @@ use crate::config;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
 use compile::Fault;
+use health::Health;
 use kind::Kind;
 use metadata::Metadata;
 use queue::{Job, Progress, Queue};
@@ -69,6 +71,8 @@ pub struct Command {
     pub code: Arc<Code>,
     /// The sidecar that all but the code came from.
     pub sidecar: Arc<Sidecar>,
+    /// How it has ended lately.
+    pub health: Arc<Health>,
     /// The files as they were when they were read.
     stamps: Stamps,
 }
@@ -412,13 +416,15 @@ impl Owner<'_> {
             name,
             code,
             sidecar,
+            health: Arc::default(),
             stamps,
         }
     }
 
     /// The same files under the owner's configuration: a grant that was taken back is gone, whatever became of the files.
     fn again(&self, old: &Command) -> Command {
-        self.command(old.name.clone(), Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps)
+        let command = self.command(old.name.clone(), Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps);
+        Command { health: Arc::clone(&old.health), ..command }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
 use crate::error::Failure;
 use crate::logging::{self, LogFormat};
+use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Tenants};
@@ -39,7 +40,7 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
     let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
     let name = config.tenant_named(arguments.tenant.as_deref())?.to_owned();
-    config.server.max_invocations = 1;
+    config.server.max_invocations = Some(1);
     let host = Arc::new(host(&config, &name, arguments)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -66,19 +67,20 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
 }
 
 fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
-    let size = PoolSize { invocations: config.server.max_invocations, memory: config.largest_memory() };
+    let size = PoolSize { invocations: config.invocations(), memory: config.largest_memory() };
     let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let sandbox = Arc::new(sandbox);
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
     let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
-    let tenant = tenants::load_one(tenant, &registry, &Shares::of(&config.server), &arguments.file)
+    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look())?);
+    let tenant = tenants::load_one(tenant, &registry, &shares, &arguments.file)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);
     Ok(Host {
         tenants: ArcSwap::from_pointee(tenants),
         sandbox,
-        instances: Arc::new(Semaphore::new(config.server.max_invocations)),
+        instances: Arc::new(Semaphore::new(config.invocations())),
         invocations: AtomicU64::new(1),
     })
 }

@@ -18,14 +18,11 @@ use crate::capabilities::{self, Call, CommandPre};
 use crate::engine::{self, Clock, PoolSize};
 use crate::error::{Code, Failure};
 use crate::wire::Gone;
-use cpu::Meter;
 use drive::{Cut, drive};
 use limits::MemoryLimiter;
 
-/// Bytes that a guest may hand to the host in one call.
-const HOSTCALL_FUEL: usize = 1024 * 1024;
 /// Host objects (children, streams, pollables) that an invocation may hold.
-const HOST_OBJECTS: usize = 256;
+pub const HOST_OBJECTS: usize = 256;
 
 /// How the export begins that makes a component a program of WASI, whatever its version of preview 2.
 pub const WASI_RUN: &str = "wasi:cli/run@0.2.";
@@ -39,6 +36,9 @@ pub enum Stop {
     /// The memory limit, in bytes, would be passed.
     #[error("the command wanted more than its {} of memory", bytesize::ByteSize(*.0 as u64).display().iec())]
     Memory(usize),
+    /// The tenant's commands have as much memory as they may, all together.
+    #[error("the commands of this service have all the memory that they may; try again")]
+    MemoryInUse,
     /// The reply holds as much as it may.
     #[error("the command wrote more than its {} of output", bytesize::ByteSize(*.0).display().iec())]
     Output(u64),
@@ -140,14 +140,13 @@ impl Sandbox {
     /// Runs one line. Fails only when the client is gone; everything else is an outcome.
     pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
         let mut store = self.store(Arc::clone(&call));
-        let limits = &call.tenant.limits;
-        let mut meter = Meter::new(limits.cpu);
+        let limits = &call.tenant().limits;
         let deadline = Instant::now() + limits.timeout;
         let running = self.clock.run();
         let run = async {
             match program {
                 Program::Command(pre) => {
-                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &call.args).await
+                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &call.task.args).await
                 }
                 Program::Wasi(pre) => {
                     let program = pre.instantiate_async(&mut store).await?;
@@ -157,7 +156,7 @@ impl Sandbox {
                 }
             }
         };
-        let result = drive(run, &call.wire, &mut meter, deadline).await;
+        let result = drive(run, &call, deadline).await;
         drop(running);
         let outcome = match result {
             Ok(Ok(Ok(()))) => Ok(()),
@@ -169,15 +168,16 @@ impl Sandbox {
             Err(Cut::Timeout) => {
                 Err(Failure::new(Code::Timeout, format!("the command ran for longer than {:?}", limits.timeout)))
             }
+            Err(Cut::Stopped) => Err(Failure::new(Code::Failed, "the command was stopped")),
             Err(Cut::Gone(gone)) => return Err(gone),
         };
-        Ok(Finished { outcome, cpu: meter.used(), memory: store.data().memory.peak(), _store: store })
+        Ok(Finished { outcome, cpu: call.task.cpu(), memory: store.data().memory.peak(), _store: store })
     }
 
     fn store(&self, call: Arc<Call>) -> Store<State> {
-        let limits = &call.tenant.limits;
-        let memory = MemoryLimiter::new(limits.memory);
-        let handles = limits.handles;
+        let limits = &call.tenant().limits;
+        let memory = MemoryLimiter::new(Arc::clone(&call.task));
+        let (handles, host_call_memory) = (limits.handles, limits.host_call_memory);
         let mut objects = ResourceTable::new();
         objects.set_max_capacity(HOST_OBJECTS);
         let mut store = Store::new(&self.engine, State { call, objects, memory, wasi: None });
@@ -185,7 +185,7 @@ impl Sandbox {
         // Set before instantiation, for a start function is guest code too.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(cpu::on_tick);
-        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        store.set_hostcall_fuel(host_call_memory);
         store.set_max_component_handles(handles);
         store
     }
@@ -196,6 +196,7 @@ fn classify(error: wasmtime::Error) -> Result<Failure, Gone> {
     let error = match error.downcast::<Stop>() {
         Ok(Stop::Gone(gone)) => return Err(gone),
         Ok(stop @ Stop::Cpu(_)) => return Ok(Failure::new(Code::Cpu, stop.to_string())),
+        Ok(stop @ Stop::MemoryInUse) => return Ok(Failure::new(Code::Overloaded, stop.to_string())),
         Ok(stop @ Stop::Memory(_)) => return Ok(Failure::new(Code::Memory, stop.to_string())),
         Ok(stop @ Stop::Output(_)) => return Ok(Failure::new(Code::OutputLimit, stop.to_string())),
         Err(error) => error,

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, Listener};
 use crate::dispatch::Host;
 use crate::engine::PoolSize;
+use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Strictness, Tenants};
@@ -73,6 +74,9 @@ struct Server {
     listeners: Vec<Listening>,
     /// What cannot change while the host runs.
     started_with: config::Server,
+    machine: Machine,
+    /// Invocations at once that the instance pool has room for.
+    invocations: usize,
     /// Largest memory that the instance pool has room for, in bytes.
     largest_memory: usize,
 }
@@ -88,18 +92,20 @@ struct Listening {
 
 impl Server {
     async fn start(config: &Config) -> Result<Server, String> {
-        let memory = config.largest_memory();
-        let size = PoolSize { invocations: config.server.max_invocations, memory };
+        let machine = Machine::look();
+        let plan = machine::plan(config, &machine)?;
+        let (memory, invocations) = (config.largest_memory(), config.invocations());
+        let size = PoolSize { invocations, memory };
         let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
         let sandbox = Arc::new(sandbox);
         let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
-        let shares = Shares::of(&config.server);
+        let shares = Shares::of(&config.server, plan);
         let tenants = load_tenants(config, Arc::default(), &registry, &shares, Strictness::Start).await?;
         let host = Host {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
-            instances: Arc::new(Semaphore::new(config.server.max_invocations)),
+            instances: Arc::new(Semaphore::new(invocations)),
             invocations: AtomicU64::new(1),
         };
         let connections = Arc::new(Connections::new(host, config.server.clone()));
@@ -110,6 +116,8 @@ impl Server {
             shares,
             listeners: Vec::new(),
             started_with: config.server.clone(),
+            machine,
+            invocations,
             largest_memory: memory,
         };
         let sockets = config.listeners.iter().map(|listener| Ok((listener, bind(listener.address)?)));
@@ -140,6 +148,22 @@ impl Server {
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
     async fn reload(&mut self, mut config: Config) {
         self.keep_what_needs_a_restart(&mut config);
+        let plan = match machine::plan(&config, &self.machine) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::error!(error, "configuration not reloaded; the old one stays");
+                return;
+            }
+        };
+        if config.invocations() > self.invocations {
+            let (room, wanted) = (self.invocations, config.invocations());
+            tracing::warn!(
+                room,
+                wanted,
+                "tenants may run more commands than the host has room for; a restart makes it"
+            );
+        }
+        self.shares = self.shares.planned(plan);
         let loading = Arc::clone(&self.loading);
         let _loading = loading.lock().await;
         let before = self.connections.host.tenants.load_full();

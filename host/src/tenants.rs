@@ -1,16 +1,26 @@
 //! Tenants at run time: what each may do, the commands it has, and the places that bound what it does at once.
 
+mod bucket;
+mod share;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+
+pub use share::{MemoryInUse, Part, Place, Shares};
 
 use crate::config::{self, Config, Limits};
+#[cfg(test)]
+use crate::machine::Plan;
 use crate::policy::Grants;
 use crate::registry::{Loaded, Owner, Pace, Problem, Registry, Table};
+use crate::task::Tasks;
+use bucket::Bucket;
+use share::Cpu;
 
 /// How long a reading waits for the compiler before it takes what there is. Most commands are compiled in a tenth of it.
 const GRACE: Duration = Duration::from_millis(500);
@@ -21,88 +31,44 @@ const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Tenant {
     /// Its name in the configuration.
     pub name: String,
-    /// What one of its invocations may use.
+    /// What one of its invocations may use, and all of them together.
     pub limits: Limits,
     /// Places of its child processes.
     pub children: Arc<Semaphore>,
-    /// Places of its hash jobs, a share of the host's.
-    pub hash_jobs: HashJobs,
     /// Places of lines that run or wait to.
     pub admissions: Arc<Semaphore>,
     /// Places of lines that run.
     pub slots: Arc<Semaphore>,
+    /// The CPU time of its lines.
+    pub cpu: Cpu,
+    /// The memory of its lines.
+    pub memory: MemoryInUse,
+    /// Its lines that run.
+    pub tasks: Tasks,
     /// What its commands may do to the machine.
     pub grants: Arc<Grants>,
-    /// How many of its files may be compiled at once.
-    compile_jobs: usize,
+    /// The lines that it may still run in this second, where that is bounded.
+    lines: Option<Bucket>,
+    part: ArcSwap<Part>,
     config: config::Tenant,
     table: ArcSwap<Table>,
-}
-
-/// Bounds the hash jobs of the whole host, so that they cannot take the blocking pool from everything else, and of one
-/// tenant, so that it cannot take them all.
-#[derive(Clone)]
-pub struct HashJobs {
-    all: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-}
-
-/// The places of one hash job.
-pub struct HashPlace {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
 }
 
 /// All tenants by name.
 pub type Tenants = BTreeMap<String, Arc<Tenant>>;
 
-/// What the tenants share of the host's jobs.
-#[derive(Clone)]
-pub struct Shares {
-    hash_jobs: Arc<Semaphore>,
-    most_hash_jobs: usize,
-    most_compile_jobs: usize,
-}
-
-impl Shares {
-    /// As many jobs at once as the configuration says.
-    pub fn of(server: &config::Server) -> Shares {
-        Shares {
-            hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
-            most_hash_jobs: server.hash_jobs,
-            most_compile_jobs: server.compile_jobs,
-        }
-    }
-
-    fn hash_jobs(&self, tenants: usize) -> HashJobs {
-        let own = share(self.most_hash_jobs, tenants);
-        HashJobs { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(own)) }
-    }
-}
-
-/// One tenant's share of jobs: all of them if it is alone, else half, so that there is always one for another.
-fn share(jobs: usize, tenants: usize) -> usize {
-    if tenants == 1 { jobs } else { (jobs / 2).max(1) }
-}
-
-impl HashJobs {
-    /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
-    pub async fn acquire(&self) -> Option<HashPlace> {
-        // The semaphores are never closed, so there always is a place in the end.
-        let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-        Some(HashPlace { _own: own, _all: all })
-    }
-}
-
 impl Tenant {
     fn new(config: &config::Tenant, shares: &Shares, tenants: usize) -> Tenant {
         let limits = config.limits.clone();
+        let rate = |lines: usize| Bucket::new(lines as f64, Instant::now());
         Tenant {
             name: config.name.clone(),
             children: Arc::new(Semaphore::new(limits.children)),
-            hash_jobs: shares.hash_jobs(tenants),
-            compile_jobs: share(shares.most_compile_jobs, tenants),
+            cpu: Cpu::new(&limits),
+            memory: MemoryInUse::default(),
+            tasks: Tasks::default(),
+            lines: limits.lines_per_second.map(rate),
+            part: ArcSwap::from_pointee(shares.part(&limits, tenants)),
             slots: Arc::new(Semaphore::new(limits.concurrency)),
             admissions: Arc::new(Semaphore::new(limits.concurrency + limits.queue)),
             limits,
@@ -110,6 +76,24 @@ impl Tenant {
             config: config.clone(),
             table: ArcSwap::default(),
         }
+    }
+
+    /// A tenant with these limits, alone on a host with this much memory for commands.
+    #[cfg(test)]
+    pub fn for_test(limits: &str, memory: usize) -> Tenant {
+        let config = config::Config::for_test(limits);
+        let shares = Shares::of(&config.server, Plan { tenant_memory: memory });
+        Tenant::new(&config.tenants["default"], &shares, 1)
+    }
+
+    /// Its part of what all share, as it is now.
+    pub fn part(&self) -> arc_swap::Guard<Arc<Part>> {
+        self.part.load()
+    }
+
+    /// Whether one more line may be run now, which counts as run then.
+    pub fn may_run_a_line(&self) -> bool {
+        self.lines.as_ref().is_none_or(|lines| lines.try_take(1.0, Instant::now()))
     }
 
     /// The commands as they are now.
@@ -123,7 +107,7 @@ impl Tenant {
     }
 
     fn owner(&self) -> Owner<'_> {
-        Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.compile_jobs }
+        Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.part().compile_jobs }
     }
 
     /// Swaps in what was read, and says what is different now.
@@ -196,7 +180,10 @@ pub fn load(
     strictness: Strictness,
 ) -> Result<Tenants, Problem> {
     let make = |(name, wanted): (&String, &config::Tenant)| match before.get(name) {
-        Some(tenant) if tenant.config == *wanted => Arc::clone(tenant),
+        Some(tenant) if tenant.config == *wanted => {
+            tenant.part.store(Arc::new(shares.part(&tenant.limits, config.tenants.len())));
+            Arc::clone(tenant)
+        }
         known => {
             let tenant = Tenant::new(wanted, shares, config.tenants.len());
             if let Some(known) = known {

@@ -25,7 +25,7 @@ use crate::line::{Line, LineBuffer};
 /// Bytes taken from a socket at once.
 const READ_CHUNK: usize = 64 * 1024;
 /// Bytes of output that are kept before a writer has to wait for the client.
-const HIGH_WATER: usize = 64 * 1024;
+pub const HIGH_WATER: usize = 64 * 1024;
 /// How long the host keeps reading and dropping after its last reply, so that unread input does not reset the
 /// connection before the client has read that reply.
 const LINGER: Duration = Duration::from_secs(2);

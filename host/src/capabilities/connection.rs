@@ -40,7 +40,7 @@ impl Host for View<'_> {
         if self.call.wire.is_closing() {
             return Ok(Err(Error::Closed));
         }
-        write(&self.call.wire, self.call.tenant.limits.output, &bytes).await?;
+        write(&self.call.wire, self.call.tenant().limits.output, &bytes).await?;
         Ok(Ok(()))
     }
 
@@ -53,7 +53,7 @@ impl Host for View<'_> {
     }
 
     fn tenant(&mut self) -> wasmtime::Result<String> {
-        Ok(self.call.tenant.name.clone())
+        Ok(self.call.tenant().name.clone())
     }
 
     fn close(&mut self) -> wasmtime::Result<()> {

@@ -1,10 +1,11 @@
 //! Hashes of files, streamed in constant memory on the blocking pool.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use sha1::Digest;
@@ -13,7 +14,8 @@ use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial};
-use crate::tenants::Tenant;
+use crate::sandbox::{Stop, cpu};
+use crate::task::Task;
 
 /// Bytes read at once: large enough that the system calls do not show beside the hashing.
 const CHUNK: usize = 128 * 1024;
@@ -29,15 +31,18 @@ impl Drop for CancelOnDrop {
 
 /// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its permit is
 /// given back when it has really ended.
-async fn hash_file(tenant: &Tenant, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
-    let permit = tenant.hash_jobs.acquire().await;
+async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
+    let places = task.tenant.part().hash_jobs.clone();
+    let permit = places.acquire().await;
+    let task = Arc::clone(task);
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
-    let (root, relative, bound) = (root.to_owned(), relative.to_owned(), tenant.limits.digest_size);
+    let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant.limits.digest_size);
+    let job = Job { task, cancelled };
     let job = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         let file = open_regular(&root, &relative, bound)?;
-        hash(file, Hasher::new(algorithm), bound, &cancelled)
+        hash(file, Hasher::new(algorithm), bound, &job)
     });
     // The job ends early only when the host is going down.
     job.await.unwrap_or_else(|_| Err(Error::Io("the job was stopped".to_owned())))
@@ -56,25 +61,52 @@ fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error>
 }
 
 /// Reads to the end, however the file changes meanwhile, but never beyond the bound.
-fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, cancelled: &AtomicBool) -> Result<Vec<u8>, Error> {
+fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, account: &impl Account) -> Result<Vec<u8>, Error> {
     let mut chunk = vec![0; CHUNK];
     let mut total = 0;
-    loop {
-        if cancelled.load(Ordering::Relaxed) {
-            return Err(Error::Io("cancelled".to_owned()));
-        }
-        match file.read(&mut chunk) {
+    while account.may_go_on() {
+        let (read, used) = cpu::measure_aside(|| {
+            let read = file.read(&mut chunk)?;
+            hasher.update(&chunk[..read]);
+            io::Result::Ok(read)
+        });
+        account.charge(used);
+        match read {
             Ok(0) => return Ok(hasher.finish()),
             Ok(read) => {
                 total += read as u64;
                 if total > bound {
                     return Err(Error::TooLarge(bound));
                 }
-                hasher.update(&chunk[..read]);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(io_error(error)),
         }
+    }
+    Err(Error::Io("cancelled".to_owned()))
+}
+
+/// On whose account a job goes.
+trait Account {
+    /// Whether there is anybody left who wants the result and may have it.
+    fn may_go_on(&self) -> bool;
+    /// Adds CPU time that was used.
+    fn charge(&self, used: Duration);
+}
+
+/// A job of a task, until it is cancelled or the task has used up its time.
+struct Job {
+    task: Arc<Task>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Account for Job {
+    fn may_go_on(&self) -> bool {
+        !self.cancelled.load(Ordering::Relaxed) && self.task.cpu_left().is_some()
+    }
+
+    fn charge(&self, used: Duration) {
+        self.task.charge(used);
     }
 }
 
@@ -146,9 +178,13 @@ impl Host for View<'_> {
                 return Ok(Err(Error::Denied));
             }
         };
-        let hash = hash_file(&self.call.tenant, &place.root, &place.relative, algorithm).await;
+        let hash = hash_file(&self.call.task, &place.root, &place.relative, algorithm).await;
         if let Err(Error::Denied) = hash {
             self.call.log_denial(&Denial::link(&path, Access::Digest { path: path.clone() }));
+        }
+        // A command whose time was used up by the job does not go on to explain that.
+        if self.call.task.cpu_left().is_none() {
+            return Err(Stop::Cpu(self.call.tenant().limits.cpu).into());
         }
         Ok(hash)
     }
@@ -162,9 +198,20 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// An account without end, or one that is at its end.
+    struct Test(bool);
+
+    impl Account for Test {
+        fn may_go_on(&self) -> bool {
+            self.0
+        }
+
+        fn charge(&self, _: Duration) {}
+    }
+
     #[test]
     fn known_answers() {
-        let answer = |algorithm| hex(&hash(&b"abc"[..], Hasher::new(algorithm), 3, &AtomicBool::new(false)).unwrap());
+        let answer = |algorithm| hex(&hash(&b"abc"[..], Hasher::new(algorithm), 3, &Test(true)).unwrap());
         assert_eq!(answer(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert!(answer(Algorithm::Sha256).starts_with("ba7816bf8f01cfea"));
         assert!(answer(Algorithm::Sha512).starts_with("ddaf35a193617aba"));
@@ -175,8 +222,8 @@ mod tests {
     fn a_cancelled_or_endless_job_ends() {
         let endless = || std::io::repeat(0);
         let hasher = || Hasher::new(Algorithm::Sha1);
-        assert!(hash(endless(), hasher(), u64::MAX, &AtomicBool::new(true)).is_err());
-        let too_large = hash(endless(), hasher(), 1 << 20, &AtomicBool::new(false));
+        assert!(hash(endless(), hasher(), u64::MAX, &Test(false)).is_err());
+        let too_large = hash(endless(), hasher(), 1 << 20, &Test(true));
         assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
     }
 }

@@ -59,7 +59,7 @@ fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
         Err(OpenError::Other(kind)) => kind.to_string(),
     };
     tracing::warn!(
-        tenant = %call.tenant.name,
+        tenant = %call.tenant().name,
         command = %call.command.name,
         root = %directory.root.display(),
         beneath = %directory.relative.display(),

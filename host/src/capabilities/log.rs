@@ -17,7 +17,7 @@ pub fn record(call: &Call, level: Level, text: &str) {
     if before >= MAX_TOTAL {
         return;
     }
-    let (tenant, command, invocation) = (&*call.tenant.name, &*call.command.name, call.id);
+    let (tenant, command, invocation) = (&*call.tenant().name, &*call.command.name, call.task.id);
     match level {
         Level::Debug => tracing::debug!(%tenant, %command, invocation, text, "guest"),
         Level::Info => tracing::info!(%tenant, %command, invocation, text, "guest"),

@@ -24,6 +24,7 @@ use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial, Pass, PlannedPath};
+use crate::task::{ChildPlace, Task};
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
@@ -32,6 +33,9 @@ const MAX_READ: usize = 64 * 1024;
 const PLACE_TIME: Duration = Duration::from_millis(250);
 /// Descriptors that a child may have open.
 const MAX_DESCRIPTORS: u64 = 256;
+/// Where `utime`, `stime`, `cutime` and `cstime` stand in `/proc/PID/stat`, counted from after the name; see proc_pid_stat(5).
+const FIRST_CPU_FIELD: usize = 11;
+const CPU_FIELDS: usize = 4;
 /// Unread bytes of standard error that are kept.
 const MAX_STDERR: usize = 64 * 1024;
 
@@ -52,7 +56,15 @@ struct Process {
     status: Option<ExitStatus>,
     /// What its arguments name, for as long as it may open them.
     _files: Vec<OwnedFd>,
-    _place: OwnedSemaphorePermit,
+    /// On whose account it runs.
+    task: Arc<Task>,
+    _places: Places,
+}
+
+/// The places of a child: among those of its line and those of its tenant.
+struct Places {
+    _line: ChildPlace,
+    _tenant: OwnedSemaphorePermit,
 }
 
 /// Standard error, collected whenever the child is waited for, so that the child never blocks on it.
@@ -65,7 +77,7 @@ impl Child {
     /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
     ///
     /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
-    fn spawn(program: &str, args: Arguments, cpu: Duration, place: OwnedSemaphorePermit) -> io::Result<Child> {
+    fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: Places) -> io::Result<Child> {
         let mut child = Command::new(program)
             .args(args.words)
             .env_clear()
@@ -86,8 +98,9 @@ impl Child {
                 return Err(error);
             }
         };
-        let process = Process { child, group, pidfd, status: None, _files: args.files, _place: place };
-        bound(group, cpu);
+        // A process of its own gets what is left of the line's time; several together are found out when they are reaped.
+        bound(group, task.cpu_left().unwrap_or_default());
+        let process = Process { child, group, pidfd, status: None, _files: args.files, task, _places: places };
         // From here on the drop of `running` cleans up.
         let mut running =
             Child { process: Some(process), stdout: None, stderr: Stderr { pipe: None, kept: Vec::new() } };
@@ -150,6 +163,8 @@ impl Process {
     /// have become another's.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         kill_group(self.group);
+        // The kernel keeps what a dead process has used until it is reaped, its own dead children's included.
+        self.task.charge(cpu_of(self.group));
         let status = self.child.wait()?;
         self.status = Some(status);
         Ok(status)
@@ -217,6 +232,17 @@ fn bound(child: Pid, cpu: Duration) {
         // A child that has ended already needs none.
         let _ = prlimit(Some(child), resource, Rlimit { current: Some(bound), maximum: Some(bound) });
     }
+}
+
+/// CPU time that a process and its reaped children have used, to a clock tick of ten milliseconds.
+fn cpu_of(process: Pid) -> Duration {
+    let path = format!("/proc/{}/stat", process.as_raw_nonzero());
+    let Ok(line) = std::fs::read_to_string(path) else { return Duration::ZERO };
+    // The name stands in brackets, and may hold spaces and brackets itself.
+    let fields = line.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks =
+        fields.split_whitespace().skip(FIRST_CPU_FIELD).take(CPU_FIELDS).filter_map(|field| field.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>().saturating_mul(1000) / rustix::param::clock_ticks_per_second())
 }
 
 /// Registers a pidfd with the runtime.
@@ -303,16 +329,17 @@ impl Host for ObjectView<'_> {
                 return Ok(Err(Error::Denied(denial.guest)));
             }
         };
-        let place = Arc::clone(&self.call.tenant.children).acquire_owned();
+        let task = Arc::clone(&self.call.task);
+        let Some(line) = task.place_for_child() else { return Ok(Err(Error::TooManyChildren)) };
+        let place = Arc::clone(&task.tenant.children).acquire_owned();
         let Ok(Ok(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
-        // Its wall-clock bound is the invocation's; more CPU time than that only a child of many threads could use.
-        let cpu = self.call.tenant.limits.timeout;
+        let places = Places { _line: line, _tenant: place };
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
             let args = Arguments::confine(&program, args, &plan.paths)?;
-            Child::spawn(&program, args, cpu, place).map_err(|error| match error.kind() {
+            Child::spawn(&program, args, task, places).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
                 kind => Error::Io(kind.to_string()).into(),
             })

@@ -47,7 +47,7 @@ pub fn context(call: &Arc<Call>) -> WasiCtx {
     builder
         .stdout(Reply { call: Arc::clone(call) })
         .arg(&call.command.name)
-        .args(&call.args)
+        .args(&call.task.args)
         .max_random_size(MAX_RANDOM)
         .allow_tcp(false)
         .allow_udp(false)
@@ -63,7 +63,7 @@ struct Reply {
 
 impl Reply {
     fn take(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let limit = self.call.tenant.limits.output;
+        let limit = self.call.tenant().limits.output;
         self.call.wire.write(bytes).map_err(|OutputLimit| Stop::Output(limit))
     }
 }

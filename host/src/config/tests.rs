@@ -102,6 +102,7 @@ fn a_full_file_is_read() {
         write-timeout = "3s"
         drain-timeout = "4s"
         max-invocations = 5
+        memory = "1GiB"
         hash-jobs = 6
         compile-jobs = 3
         cache = "/cache"
@@ -136,6 +137,13 @@ fn a_full_file_is_read() {
         children = 3
         digest-size = "1GB"
         handles = 4
+        host-call-memory = "5KiB"
+        children-per-line = 6
+        memory-in-use = "7MiB"
+        lines-per-second = 8
+        cpu-share = 0.5
+        hash-jobs = 9
+        compile-jobs = 10
 
         [tenants.a.settings.lastlog]
         file = "/x"
@@ -155,7 +163,8 @@ fn a_full_file_is_read() {
             line_timeout: seconds(2),
             write_timeout: seconds(3),
             drain_timeout: seconds(4),
-            max_invocations: 5,
+            max_invocations: Some(5),
+            memory: Some(1 << 30),
             hash_jobs: 6,
             compile_jobs: 3,
             cache: "/cache".into(),
@@ -181,6 +190,13 @@ fn a_full_file_is_read() {
             children: 3,
             digest_size: 1_000_000_000,
             handles: 4,
+            host_call_memory: 5 << 10,
+            children_per_line: 6,
+            memory_in_use: Some(7 << 20),
+            lines_per_second: Some(8),
+            cpu_share: Some(units::Share(500)),
+            hash_jobs: Some(9),
+            compile_jobs: Some(10),
         }
     );
     assert_eq!(tenant.settings["lastlog"]["file"], "/x");

@@ -60,6 +60,39 @@ pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
     Ok(duration)
 }
 
+/// As [`bytes`], where it may be left out.
+pub fn some_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    bytes(deserializer).map(Some)
+}
+
+/// As [`count`], where it may be left out.
+pub fn some_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    count(deserializer).map(Some)
+}
+
+/// A part of the machine's time, in thousandths of a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
+pub struct Share(pub u32);
+
+impl TryFrom<Value> for Share {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let cores = match &value {
+            Value::Integer(cores) => u32::try_from(*cores).ok().map(f64::from),
+            Value::Float(cores) => Some(*cores),
+            _ => None,
+        };
+        match cores {
+            Some(cores) if (0.001..=1000.0).contains(&cores) => Ok(Self((cores * 1000.0).round() as u32)),
+            _ => Err(format!(
+                "{value} is no share of a core; write CPU seconds per second, from 0.001 to 1000, such as 0.5 or 2"
+            )),
+        }
+    }
+}
+
 /// Reads a count of which there must be at least one.
 pub fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     whole_number(deserializer, 1)

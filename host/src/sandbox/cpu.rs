@@ -11,22 +11,22 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
-use super::Stop;
+use super::{State, Stop};
 use crate::engine::TICK;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
 
 thread_local! {
-    /// The poll that this thread is in; the epoch callback has no other way to the invocation's meter.
+    /// The poll that this thread is in; the epoch callback has no other way to the invocation's account.
     static SLICE: Cell<Option<Slice>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy)]
 struct Slice {
     began: Mark,
-    used: Duration,
-    budget: Duration,
+    /// What is left of the budget.
+    left: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -44,45 +44,28 @@ impl Mark {
     }
 }
 
-/// Adds up the CPU time of one invocation.
-#[derive(Debug)]
-pub struct Meter {
-    used: Duration,
-    budget: Duration,
+/// Runs one poll of an invocation that has used `used` of `budget` so far, and returns how long it took.
+pub fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
+    let began = if used < PRECISE_FROM { Mark::Monotonic(Instant::now()) } else { Mark::ThreadCpu(thread_cpu()) };
+    SLICE.set(Some(Slice { began, left: budget.saturating_sub(used) }));
+    let result = poll();
+    SLICE.set(None);
+    (result, began.elapsed())
 }
 
-impl Meter {
-    /// A meter that has seen nothing yet.
-    pub fn new(budget: Duration) -> Meter {
-        Meter { used: Duration::ZERO, budget }
-    }
-
-    /// Runs one poll of the invocation and counts its time.
-    pub fn measure<T>(&mut self, poll: impl FnOnce() -> T) -> T {
-        let began =
-            if self.used < PRECISE_FROM { Mark::Monotonic(Instant::now()) } else { Mark::ThreadCpu(thread_cpu()) };
-        SLICE.set(Some(Slice { began, used: self.used, budget: self.budget }));
-        let result = poll();
-        SLICE.set(None);
-        self.used += began.elapsed();
-        result
-    }
-
-    /// CPU time used so far.
-    pub fn used(&self) -> Duration {
-        self.used
-    }
-
-    /// Whether the budget is used up. The epoch callback sees this first, unless the time goes into host calls.
-    pub fn is_spent(&self) -> bool {
-        self.used > self.budget
-    }
+/// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.
+pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = thread_cpu();
+    let result = work();
+    (result, thread_cpu().saturating_sub(began))
 }
 
 /// The epoch callback of every store: stops a guest whose budget is used up, and makes any other yield its thread.
-pub fn on_tick<T>(_: StoreContextMut<'_, T>) -> wasmtime::Result<UpdateDeadline> {
+pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     match SLICE.get() {
-        Some(slice) if slice.used + slice.began.elapsed() > slice.budget => Err(Stop::Cpu(slice.budget).into()),
+        Some(slice) if slice.began.elapsed() > slice.left => {
+            Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into())
+        }
         _ => Ok(UpdateDeadline::Yield(1)),
     }
 }
@@ -96,27 +79,22 @@ fn thread_cpu() -> Duration {
 mod tests {
     use super::*;
 
+    const BUDGET: Duration = Duration::from_secs(1);
+
     fn spin(time: Duration) {
         let began = thread_cpu();
         while thread_cpu() - began < time {}
     }
 
     #[test]
-    fn polls_add_up_and_a_long_one_switches_to_the_thread_clock() {
-        let mut meter = Meter::new(Duration::from_secs(1));
-        meter.measure(|| spin(2 * PRECISE_FROM));
-        assert!(meter.used() >= 2 * PRECISE_FROM);
-        let before = meter.used();
+    fn a_poll_is_measured_and_a_long_one_by_the_thread_clock() {
+        let ((), used) = measure(Duration::ZERO, BUDGET, || spin(2 * PRECISE_FROM));
+        assert!(used >= 2 * PRECISE_FROM);
         // Parking is waiting, not computing: the thread clock stands still meanwhile.
-        meter.measure(|| std::thread::park_timeout(Duration::from_millis(50)));
-        assert!(meter.used() - before < Duration::from_millis(25), "{:?}", meter.used() - before);
-        assert!(!meter.is_spent());
-    }
-
-    #[test]
-    fn a_spent_budget_shows() {
-        let mut meter = Meter::new(Duration::from_millis(1));
-        meter.measure(|| spin(Duration::from_millis(2)));
-        assert!(meter.is_spent());
+        let park = || std::thread::park_timeout(Duration::from_millis(50));
+        let ((), parked) = measure(used, BUDGET, park);
+        assert!(parked < Duration::from_millis(25), "{parked:?}");
+        let ((), aside) = measure_aside(park);
+        assert!(aside < Duration::from_millis(25), "{aside:?}");
     }
 }

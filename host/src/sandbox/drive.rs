@@ -1,21 +1,30 @@
-//! Drives an invocation: while the guest waits, its output goes out, and the clock and the client are watched.
+//! Drives an invocation: while the guest waits, its output goes out, and the clock, the client and whoever may stop it are
+//! watched.
+//!
+//! A guest that has computed for longer than a tick takes turns on the processors with those of other tenants. So do all
+//! lines of a tenant that has used much lately, so that many short ones are no way round it.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::cpu::Meter;
-use crate::wire::{Gone, Wire};
+use super::cpu;
+use crate::capabilities::Call;
+use crate::engine::TICK;
+use crate::tenants::Place;
+use crate::wire::Gone;
 
 /// Why an invocation was cut off from outside.
 #[derive(Debug)]
 pub enum Cut {
     /// The wall-clock bound passed.
     Timeout,
-    /// The CPU budget went into host calls.
+    /// The CPU budget is used up, by guest, host and children together.
     Cpu,
+    /// Somebody stopped it.
+    Stopped,
     /// The client is gone.
     Gone(Gone),
 }
@@ -23,16 +32,27 @@ pub enum Cut {
 /// Polls `run` until it ends or has to be cut off. Dropping `run` then cancels everything that it had under way.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<F: Future>(run: F, wire: &Wire, meter: &mut Meter, deadline: Instant) -> Result<F::Output, Cut> {
+pub async fn drive<F: Future>(run: F, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
+    let (task, wire) = (&call.task, &call.wire);
     let mut run = pin!(run);
+    let mut turn = Turn::default();
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let mut failure = None;
     poll_fn(|cx| {
-        if let Poll::Ready(output) = meter.measure(|| run.as_mut().poll(cx)) {
-            return Poll::Ready(Ok(output));
+        let budget = call.tenant().limits.cpu;
+        if let Poll::Ready(place) = turn.poll(cx, call) {
+            let (polled, used) = cpu::measure(task.cpu(), budget, || run.as_mut().poll(cx));
+            drop(place);
+            task.charge(used);
+            if let Poll::Ready(output) = polled {
+                return Poll::Ready(Ok(output));
+            }
         }
-        if meter.is_spent() {
+        if task.cpu() > budget {
             return Poll::Ready(Err(Cut::Cpu));
+        }
+        if task.is_stopped(cx.waker()) {
+            return Poll::Ready(Err(Cut::Stopped));
         }
         if let Poll::Ready(Err(gone)) = wire.poll_drain(cx, 0) {
             return Poll::Ready(Err(Cut::Gone(gone)));
@@ -45,4 +65,45 @@ pub async fn drive<F: Future>(run: F, wire: &Wire, meter: &mut Meter, deadline: 
         failure.as_mut().poll(cx).map(|gone| Err(Cut::Gone(gone)))
     })
     .await
+}
+
+/// Whether a guest may run now.
+#[derive(Default)]
+struct Turn {
+    pause: Option<Pin<Box<Sleep>>>,
+    place: Option<Pin<Box<dyn Future<Output = Option<Place>> + Send>>>,
+}
+
+impl Turn {
+    /// Ready when the guest may run, with the place that it has to hold meanwhile if it needs one.
+    fn poll(&mut self, cx: &mut Context<'_>, call: &Call) -> Poll<Option<Place>> {
+        let tenant = call.tenant();
+        loop {
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.pause = None;
+            }
+            match tenant.cpu.overdrawn() {
+                Some(debt) => self.pause = Some(Box::pin(sleep(debt))),
+                None => break,
+            }
+        }
+        if self.place.is_none() {
+            let part = tenant.part();
+            let is_long = call.task.cpu() >= TICK;
+            if !is_long && (part.is_alone || !tenant.cpu.is_busy()) {
+                return Poll::Ready(None);
+            }
+            self.place = Some(Box::pin(part.turns.clone().acquire()));
+        }
+        match &mut self.place {
+            Some(place) => place.as_mut().poll(cx).map(|taken| {
+                self.place = None;
+                taken
+            }),
+            None => Poll::Ready(None),
+        }
+    }
 }

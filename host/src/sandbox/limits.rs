@@ -2,27 +2,29 @@
 //!
 //! wasmtime's own `StoreLimits` holds each memory to the limit by itself, and a component may have several.
 
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, Result};
 
 use super::Stop;
+use crate::task::Task;
 
 /// Host bytes behind one table element.
 const ELEMENT: usize = size_of::<usize>();
 
-/// Counts what a store's memories and tables take, and ends the invocation at the limit.
-#[derive(Debug)]
+/// Counts what a store's memories and tables take, and ends the invocation at the limit, its own or its tenant's.
 pub struct MemoryLimiter {
+    task: Arc<Task>,
     used: usize,
     peak: usize,
-    limit: usize,
     /// What the last growth added, taken back if it then fails.
     last: usize,
 }
 
 impl MemoryLimiter {
-    /// A limiter for one invocation, in bytes.
-    pub fn new(limit: usize) -> MemoryLimiter {
-        MemoryLimiter { used: 0, peak: 0, limit, last: 0 }
+    /// A limiter for one invocation.
+    pub fn new(task: Arc<Task>) -> MemoryLimiter {
+        MemoryLimiter { task, used: 0, peak: 0, last: 0 }
     }
 
     /// The most that was in use, in bytes.
@@ -31,11 +33,16 @@ impl MemoryLimiter {
     }
 
     fn grow(&mut self, bytes: usize) -> Result<bool> {
+        let tenant = &self.task.tenant;
         let used = self.used.saturating_add(bytes);
-        if used > self.limit {
-            // An error and not a refusal: the guest learns nothing, and the client gets a reason instead of a trap.
-            return Err(Stop::Memory(self.limit).into());
+        // An error and not a refusal: the guest learns nothing, and the client gets a reason instead of a trap.
+        if used > tenant.limits.memory {
+            return Err(Stop::Memory(tenant.limits.memory).into());
         }
+        if !tenant.memory.take(bytes, tenant.part().memory) {
+            return Err(Stop::MemoryInUse.into());
+        }
+        self.task.set_memory(used);
         self.used = used;
         self.peak = self.peak.max(used);
         self.last = bytes;
@@ -43,7 +50,16 @@ impl MemoryLimiter {
     }
 
     fn take_back(&mut self) {
-        self.used -= std::mem::take(&mut self.last);
+        let bytes = std::mem::take(&mut self.last);
+        self.used -= bytes;
+        self.task.set_memory(self.used);
+        self.task.tenant.memory.give_back(bytes);
+    }
+}
+
+impl Drop for MemoryLimiter {
+    fn drop(&mut self) {
+        self.task.tenant.memory.give_back(self.used);
     }
 }
 
@@ -70,10 +86,17 @@ impl ResourceLimiter for MemoryLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tenants::Tenant;
+
+    fn limiter(tenant: &Arc<Tenant>) -> MemoryLimiter {
+        let task = Task::new(1, Arc::clone(tenant), String::new(), Vec::new(), String::new());
+        MemoryLimiter::new(Arc::new(task))
+    }
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut limiter = MemoryLimiter::new(100_000);
+        let tenant = Arc::new(Tenant::for_test("memory = 100000", 1 << 30));
+        let mut limiter = limiter(&tenant);
         assert!(limiter.memory_growing(0, 40_000, None).unwrap());
         assert!(limiter.memory_growing(0, 40_000, None).unwrap());
         assert!(limiter.table_growing(0, 2_000, None).unwrap());
@@ -83,9 +106,22 @@ mod tests {
 
     #[test]
     fn a_growth_that_failed_is_not_counted() {
-        let mut limiter = MemoryLimiter::new(100);
+        let tenant = Arc::new(Tenant::for_test("memory = 100", 100));
+        let mut limiter = limiter(&tenant);
         assert!(limiter.memory_growing(0, 80, None).unwrap());
         limiter.memory_grow_failed(wasmtime::Error::msg("no")).unwrap();
         assert!(limiter.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_tenants_invocations_share_its_memory() {
+        let tenant = Arc::new(Tenant::for_test("memory = 80", 100));
+        let mut first = limiter(&tenant);
+        let mut second = limiter(&tenant);
+        assert!(first.memory_growing(0, 60, None).unwrap());
+        let error = second.memory_growing(0, 60, None).unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Stop::MemoryInUse)), "{error}");
+        drop(first);
+        assert!(second.memory_growing(0, 60, None).unwrap());
     }
 }

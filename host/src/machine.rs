@@ -1,0 +1,234 @@
+//! What the machine has, and whether the configuration fits it: a bound that cannot be kept is refused at the start.
+
+use std::fs;
+
+use bytesize::ByteSize;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::{Config, Tenant};
+use crate::engine::FIBER_STACK;
+use crate::sandbox::HOST_OBJECTS;
+use crate::wire::HIGH_WATER;
+
+/// The part of the machine's memory that commands may have where the configuration does not say.
+const MEMORY_PARTS: (u64, u64) = (3, 4);
+/// Descriptors of the host itself: the runtime, the log, the watcher, the compilers.
+const OWN_DESCRIPTORS: u64 = 64;
+/// Descriptors of a child process in the host: its two pipes and the one that tells its end.
+const CHILD_DESCRIPTORS: u64 = 3;
+/// Mappings of a stack in the pool, of a memory in use, and of a loaded command, as counted in `/proc/PID/maps`.
+const STACK_MAPPINGS: u64 = 2;
+const MEMORY_MAPPINGS: u64 = 4;
+const COMMAND_MAPPINGS: u64 = 3;
+/// Loaded commands for which there should be room.
+const COMMANDS: u64 = 5000;
+/// The part of the mappings that may be planned with.
+const MAPPING_PARTS: (u64, u64) = (3, 4);
+
+/// The bounds that the machine sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Bytes of memory, of the machine or of the control group that the host runs in.
+    pub memory: u64,
+    /// Descriptors that the host may have open.
+    pub descriptors: u64,
+    /// Mappings that a process may have.
+    pub mappings: u64,
+}
+
+impl Machine {
+    /// Looks, and takes the descriptors that the host may have.
+    pub fn look() -> Machine {
+        let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
+        let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+        let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        Machine {
+            memory: total.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX)),
+            descriptors: raise_descriptors(),
+            mappings: mappings.and_then(|text| text.trim().parse().ok()).unwrap_or(65_530),
+        }
+    }
+}
+
+/// Raises the soft bound to the hard one, and returns what holds then. The soft one is low for the sake of programs that
+/// use `select`, which this is none of.
+fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { limit.current };
+    current.unwrap_or(u64::MAX)
+}
+
+fn kilobytes(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+/// What a configuration comes to on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Bytes in memories and tables that a tenant may have which names no bound of its own.
+    pub tenant_memory: usize,
+}
+
+/// Finds whether every bound of the configuration can be kept.
+///
+/// # Errors
+/// When one cannot: the text names it, what the machine has, and what to do.
+pub fn plan(config: &Config, machine: &Machine) -> Result<Plan, String> {
+    descriptors(config, machine)?;
+    mappings(config, machine)?;
+    memory(config, machine)
+}
+
+fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
+    let children: u64 = sum(config, |tenant| tenant.limits.children as u64 * CHILD_DESCRIPTORS);
+    // Only a program that was granted a directory can open files.
+    let opens = |tenant: &&Tenant| !tenant.grants.directory.is_empty();
+    let files = config.tenants.values().filter(opens);
+    let files: u64 = files.map(|tenant| (tenant.limits.concurrency * HOST_OBJECTS) as u64).sum();
+    let jobs = config.server.hash_jobs as u64;
+    let needed = config.server.max_connections as u64 + children + files + jobs + OWN_DESCRIPTORS;
+    if needed <= machine.descriptors {
+        return Ok(());
+    }
+    Err(format!(
+        "the host may have {} descriptors open and needs {needed}: {} for server.max-connections, {children} for the \
+         tenants' limits.children, {files} for files in granted directories (limits.concurrency), and some of its own; \
+         raise the hard limit (`ulimit -n`, `LimitNOFILE=` of systemd) or lower these",
+        machine.descriptors, config.server.max_connections
+    ))
+}
+
+fn mappings(config: &Config, machine: &Machine) -> Result<(), String> {
+    let invocations = config.invocations() as u64;
+    let needed = (STACK_MAPPINGS + MEMORY_MAPPINGS) * invocations + COMMAND_MAPPINGS * COMMANDS;
+    let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
+    if needed <= room {
+        return Ok(());
+    }
+    Err(format!(
+        "{invocations} commands at once need {needed} memory mappings, and the host should have no more than {room}; \
+         lower server.max-invocations or the tenants' limits.concurrency, or raise the sysctl vm.max_map_count ({})",
+        machine.mappings
+    ))
+}
+
+fn memory(config: &Config, machine: &Machine) -> Result<Plan, String> {
+    let shown = |bytes: u64| ByteSize(bytes).display().iec();
+    let budget = match config.server.memory {
+        Some(memory) if memory as u64 > machine.memory => {
+            let (wanted, has) = (shown(memory as u64), shown(machine.memory));
+            return Err(format!("server.memory is {wanted}, and the machine has {has}; lower it"));
+        }
+        Some(memory) => memory as u64,
+        None => machine.memory / MEMORY_PARTS.1 * MEMORY_PARTS.0,
+    };
+    // Each command that runs takes this beside its memories, whatever it does.
+    let beside = |tenant: &Tenant| {
+        let each = tenant.limits.host_call_memory as u64 + FIBER_STACK as u64 + 2 * HIGH_WATER as u64;
+        each.saturating_mul(tenant.limits.concurrency as u64)
+    };
+    let overhead = sum(config, beside);
+    let named = sum(config, |tenant| tenant.limits.memory_in_use.unwrap_or(0) as u64);
+    let Some(rest) = budget.checked_sub(overhead.saturating_add(named)) else {
+        return Err(format!(
+            "commands may have {} of memory (server.memory), but the tenants' bounds come to {}: {} for their \
+             limits.memory-in-use, {} for stacks, host calls and output of their limits.concurrency; lower these",
+            shown(budget),
+            shown(overhead.saturating_add(named)),
+            shown(named),
+            shown(overhead)
+        ));
+    };
+    let sharing = config.tenants.values().filter(|tenant| tenant.limits.memory_in_use.is_none());
+    let share = rest / (sharing.clone().count() as u64).max(1);
+    let short = |tenant: &&Tenant| tenant.limits.memory as u64 > share;
+    if let Some(tenant) = sharing.clone().find(short) {
+        return Err(format!(
+            "tenants.{}.limits.memory is {}, but the tenant's share of the memory for commands is {}; lower it, or set its \
+             limits.memory-in-use and make room",
+            tenant.name,
+            shown(tenant.limits.memory as u64),
+            shown(share)
+        ));
+    }
+    if let Some(tenant) =
+        config.tenants.values().find(|tenant| tenant.limits.memory_in_use.is_some_and(|all| all < tenant.limits.memory))
+    {
+        return Err(format!(
+            "tenants.{}.limits.memory-in-use is less than its limits.memory, so no command could have that; raise the first \
+             or lower the second",
+            tenant.name
+        ));
+    }
+    Ok(Plan { tenant_memory: usize::try_from(share).unwrap_or(usize::MAX) })
+}
+
+fn sum(config: &Config, of: impl Fn(&Tenant) -> u64) -> u64 {
+    config.tenants.values().map(of).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Overrides;
+
+    const MACHINE: Machine = Machine { memory: 16 << 30, descriptors: 4096, mappings: 65_530 };
+
+    fn planned(toml: &str, machine: &Machine) -> Result<Plan, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("w.toml");
+        std::fs::write(&file, toml).unwrap();
+        plan(&Config::load(Some(Path::new(&file)), &Overrides::default()).unwrap(), machine)
+    }
+
+    #[test]
+    fn the_defaults_fit_a_small_machine() {
+        let small = Machine { memory: 1 << 30, descriptors: 4096, mappings: 65_530 };
+        let plan = planned("[server]\n", &small).unwrap();
+        assert!(plan.tenant_memory > 500 << 20 && plan.tenant_memory < 768 << 20, "{plan:?}");
+    }
+
+    #[test]
+    fn tenants_share_what_is_not_promised() {
+        let tenant =
+            |name: &str, more: &str| format!("[tenants.{name}]\ncommands=['c']\n[tenants.{name}.limits]\n{more}\n");
+        let listener = "[[listener]]\naddress='127.0.0.1:0'\ntenant='a'\n";
+        let two =
+            format!("{listener}[server]\nmemory='8GiB'\n{}{}", tenant("a", ""), tenant("b", "memory-in-use='2GiB'"));
+        let share = planned(&two, &MACHINE).unwrap().tenant_memory;
+        assert!(share > 5 << 30 && share < 6 << 30, "{share}");
+        let greedy = two.replace("'2GiB'", "'9GiB'");
+        assert!(planned(&greedy, &MACHINE).unwrap_err().contains("limits.memory-in-use"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (toml, word) in [
+            ("[server]\nmemory = '17GiB'", "server.memory is 17.0 GiB"),
+            ("[server]\nmax-connections = 5000", "5000 for server.max-connections"),
+            ("[server]\nmax-invocations = 100000", "lower server.max-invocations"),
+            (
+                "[tenants.default]\ncommands=['c']\n[tenants.default.limits]\nmemory = '64GiB'",
+                "tenants.default.limits.memory",
+            ),
+            (
+                "[tenants.default]\ncommands=['c']\n[tenants.default.limits]\nmemory-in-use = '1MiB'",
+                "tenants.default.limits.memory-in-use is less",
+            ),
+        ] {
+            let error = planned(toml, &MACHINE).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn figures_of_the_machine_are_read() {
+        assert_eq!(kilobytes("MemFree: 1 kB\nMemTotal:       100 kB\n", "MemTotal:"), Some(102_400));
+        let machine = Machine::look();
+        assert!(machine.memory > 0 && machine.descriptors > 0 && machine.mappings > 0, "{machine:?}");
+    }
+}

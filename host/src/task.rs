@@ -1,0 +1,160 @@
+//! One running line as others see it: what it is, what it has used, and how it is stopped.
+//!
+//! It outlives its invocation where something of it does, a child that is being reaped, and keeps no connection open.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+
+use crate::tenants::Tenant;
+
+/// A running line.
+pub struct Task {
+    /// Tells invocations apart, in the log and for whoever stops one.
+    pub id: u64,
+    /// On whose behalf it runs.
+    pub tenant: Arc<Tenant>,
+    /// The command's name.
+    pub command: String,
+    /// The words after it.
+    pub args: Vec<String>,
+    /// The client's address.
+    pub peer: String,
+    /// When it began.
+    pub began: Instant,
+    /// Nanoseconds of CPU time: of the guest, of the host on its behalf, and of its children.
+    cpu: AtomicU64,
+    /// Bytes in its memories and tables.
+    memory: AtomicUsize,
+    /// Children that it has.
+    children: AtomicUsize,
+    stopped: AtomicBool,
+    driver: AtomicWaker,
+}
+
+impl Task {
+    /// A task that begins now.
+    pub fn new(id: u64, tenant: Arc<Tenant>, command: String, args: Vec<String>, peer: String) -> Task {
+        Task {
+            id,
+            tenant,
+            command,
+            args,
+            peer,
+            began: Instant::now(),
+            cpu: AtomicU64::new(0),
+            memory: AtomicUsize::new(0),
+            children: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            driver: AtomicWaker::new(),
+        }
+    }
+
+    /// Adds CPU time, to its account and to its tenant's.
+    pub fn charge(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.tenant.cpu.charge(time);
+    }
+
+    /// CPU time used so far.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu.load(Ordering::Relaxed))
+    }
+
+    /// CPU time that is left of its budget; `None` when it is used up.
+    pub fn cpu_left(&self) -> Option<Duration> {
+        self.tenant.limits.cpu.checked_sub(self.cpu())
+    }
+
+    /// Bytes in its memories and tables now.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// Takes over how many bytes there are now.
+    pub fn set_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes a place for a child, if there is one left.
+    pub fn place_for_child(self: &Arc<Task>) -> Option<ChildPlace> {
+        let most = self.tenant.limits.children_per_line;
+        let place = |children: usize| (children < most).then_some(children + 1);
+        self.children.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).ok()?;
+        Some(ChildPlace { task: Arc::clone(self) })
+    }
+
+    /// Stops it: whoever drives it is woken, and ends it.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.driver.wake();
+    }
+
+    /// Whether it is to end. Wakes `driver` when that changes.
+    pub fn is_stopped(&self, driver: &Waker) -> bool {
+        self.driver.register(driver);
+        self.stopped.load(Ordering::SeqCst)
+    }
+}
+
+/// The place of a child among those of its line.
+pub struct ChildPlace {
+    task: Arc<Task>,
+}
+
+impl Drop for ChildPlace {
+    fn drop(&mut self) {
+        self.task.children.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The running lines of a tenant.
+#[derive(Default)]
+pub struct Tasks {
+    running: Mutex<BTreeMap<u64, Arc<Task>>>,
+}
+
+/// Holds a task's place among those that run.
+pub struct Entry {
+    task: Arc<Task>,
+}
+
+impl Tasks {
+    /// All that run, in the order in which they began.
+    pub fn list(&self) -> Vec<Arc<Task>> {
+        self.running().values().cloned().collect()
+    }
+
+    /// Stops one. False when none of that number runs.
+    pub fn stop(&self, id: u64) -> bool {
+        let task = self.running().get(&id).cloned();
+        task.is_some_and(|task| {
+            task.stop();
+            true
+        })
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
+        // Nothing that holds the lock can leave the map half-changed.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Lists a task among those of its tenant for as long as the entry lives.
+    pub fn new(task: Arc<Task>) -> Entry {
+        task.tenant.tasks.running().insert(task.id, Arc::clone(&task));
+        Entry { task }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.tenant.tasks.running().remove(&self.task.id);
+    }
+}

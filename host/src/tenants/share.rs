@@ -1,0 +1,174 @@
+//! A tenant's part of what all share: jobs, turns on the processors, CPU time, memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::bucket::Bucket;
+use crate::config::{self, Limits};
+use crate::machine::Plan;
+
+/// CPU seconds per second that a tenant may use before its lines have to take turns with others', short ones too.
+const UNTURNED: f64 = 0.25;
+
+/// What the tenants share of the host.
+#[derive(Clone)]
+pub struct Shares {
+    hash_jobs: Arc<Semaphore>,
+    most_hash_jobs: usize,
+    most_compile_jobs: usize,
+    turns: Arc<Semaphore>,
+    cores: usize,
+    tenant_memory: usize,
+}
+
+impl Shares {
+    /// As many jobs at once as the configuration says, as many turns as there are cores.
+    pub fn of(server: &config::Server, plan: Plan) -> Shares {
+        let cores = config::cores();
+        Shares {
+            hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
+            most_hash_jobs: server.hash_jobs,
+            most_compile_jobs: server.compile_jobs,
+            turns: Arc::new(Semaphore::new(cores)),
+            cores,
+            tenant_memory: plan.tenant_memory,
+        }
+    }
+
+    /// The same host under another plan.
+    pub fn planned(&self, plan: Plan) -> Shares {
+        Shares { tenant_memory: plan.tenant_memory, ..self.clone() }
+    }
+
+    /// The part of one tenant of `tenants`.
+    pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
+        let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
+        Part {
+            hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(hash_jobs)) },
+            compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
+            // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
+            // many lines each of them has.
+            turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Semaphore::new(self.cores)) },
+            memory: limits.memory_in_use.unwrap_or(self.tenant_memory),
+            is_alone: tenants == 1,
+        }
+    }
+}
+
+/// One tenant's part. It is another when tenants come or go.
+pub struct Part {
+    /// Places for hash jobs.
+    pub hash_jobs: Places,
+    /// How many of its files may be compiled at once.
+    pub compile_jobs: usize,
+    /// Turns on the processors.
+    pub turns: Places,
+    /// Bytes that it may have in memories and tables.
+    pub memory: usize,
+    /// Whether there is nobody to take turns with.
+    pub is_alone: bool,
+}
+
+/// One tenant's share of jobs: all of them if it is alone, else half, so that there is always one for another.
+fn share(jobs: usize, tenants: usize) -> usize {
+    if tenants == 1 { jobs } else { (jobs / 2).max(1) }
+}
+
+/// Places of the whole host, and a tenant's own among them.
+#[derive(Clone)]
+pub struct Places {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+/// A place, taken.
+pub struct Place {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
+    pub async fn acquire(self) -> Option<Place> {
+        // The semaphores are never closed, so there always is a place in the end.
+        let own = self.own.acquire_owned().await.ok()?;
+        let all = self.all.acquire_owned().await.ok()?;
+        Some(Place { _own: own, _all: all })
+    }
+}
+
+/// CPU time of all lines of a tenant.
+pub struct Cpu {
+    /// The bound on it, where there is one.
+    bound: Option<Bucket>,
+    /// What may be used without taking turns.
+    unturned: Bucket,
+}
+
+impl Cpu {
+    /// Nothing was used yet.
+    pub fn new(limits: &Limits) -> Cpu {
+        let now = Instant::now();
+        let bound = limits.cpu_share.map(|share| Bucket::new(f64::from(share.0) / 1000.0, now));
+        Cpu { bound, unturned: Bucket::new(UNTURNED, now) }
+    }
+
+    /// Adds what was used.
+    pub fn charge(&self, time: Duration) {
+        let now = Instant::now();
+        if let Some(bound) = &self.bound {
+            bound.charge(time.as_secs_f64(), now);
+        }
+        self.unturned.charge(time.as_secs_f64(), now);
+    }
+
+    /// How long the tenant's lines have to stand still, if they do.
+    pub fn overdrawn(&self) -> Option<Duration> {
+        self.bound.as_ref()?.debt(Instant::now())
+    }
+
+    /// Whether the tenant has used so much lately that its lines take turns with others', however short they are.
+    pub fn is_busy(&self) -> bool {
+        self.unturned.debt(Instant::now()).is_some()
+    }
+}
+
+/// Bytes in the memories and tables of all lines of a tenant.
+#[derive(Default)]
+pub struct MemoryInUse {
+    used: AtomicUsize,
+}
+
+impl MemoryInUse {
+    /// Takes bytes if there are so many below `most`.
+    pub fn take(&self, bytes: usize, most: usize) -> bool {
+        let taken = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// Gives bytes back that were taken.
+    pub fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_leaves_room_for_another() {
+        assert_eq!((share(4, 1), share(4, 2), share(1, 5)), (4, 2, 1));
+    }
+
+    #[test]
+    fn memory_in_use_is_bounded() {
+        let memory = MemoryInUse::default();
+        assert!(memory.take(60, 100) && !memory.take(41, 100) && memory.take(40, 100));
+        memory.give_back(60);
+        assert!(memory.take(60, 100) && !memory.take(usize::MAX, 100));
+    }
+}
