@@ -32,6 +32,7 @@ mod seed;
 mod services;
 mod slow_clients;
 mod support;
+mod tenancy;
 #[cfg(feature = "languages")]
 mod third_party;
 mod vanishing;

@@ -11,6 +11,7 @@ mod log;
 mod paths;
 mod process;
 pub mod stdio;
+mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,7 +24,7 @@ pub use paths::self_test;
 
 use crate::policy::Denial;
 use crate::registry::{Command, Table};
-use crate::sandbox::State;
+use crate::sandbox::{State, Stop};
 use crate::task::Task;
 use crate::tenants::{Tenant, Tenants};
 use crate::wire::Wire;
@@ -68,6 +69,14 @@ impl Call {
         &self.task.tenant
     }
 
+    /// Ends a command whose time was used up on its behalf: it does not go on to explain that.
+    fn check_cpu(&self) -> Result<(), Stop> {
+        match self.task.cpu_left() {
+            Some(_) => Ok(()),
+            None => Err(Stop::Cpu(self.tenant().limits.cpu)),
+        }
+    }
+
     /// Tells the operator of a denial, which the guest learns of as a value.
     fn log_denial(&self, denial: &Denial) {
         tracing::warn!(tenant = %self.tenant().name, command = %self.command.name, hint = denial.operator, "denied");
@@ -106,6 +115,7 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     ours::digest::add_to_linker::<_, Plain>(linker, plain)?;
     ours::catalog::add_to_linker::<_, Plain>(linker, plain)?;
     ours::log::add_to_linker::<_, Plain>(linker, plain)?;
+    ours::tasks::add_to_linker::<_, Plain>(linker, plain)?;
     ours::process::add_to_linker::<_, WithObjects>(linker, |state| ObjectView {
         call: &state.call,
         objects: &mut state.objects,

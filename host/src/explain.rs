@@ -118,6 +118,8 @@ fn access(kind: &str, words: &[String]) -> Result<Access, String> {
         ("digest", [path]) => Ok(Access::Digest { path: path.clone() }),
         ("directory", [path]) => Ok(Access::Directory { path: path.clone(), write: false }),
         ("directory", [path, word]) if word == "write" => Ok(Access::Directory { path: path.clone(), write: true }),
+        ("tasks", [word]) if word == "list" => Ok(Access::Tasks { stop: false }),
+        ("tasks", [word]) if word == "stop" => Ok(Access::Tasks { stop: true }),
         ("variable", [name]) => Ok(Access::Variable { name: name.clone() }),
         _ => Err("after the command comes `process PROGRAM [ARG]…`, `digest FILE`, `directory PATH [write]` or \
                   `variable NAME`"

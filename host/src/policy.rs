@@ -121,6 +121,19 @@ impl Effective {
         Ok(place)
     }
 
+    /// Whether the tenant's running commands may be stopped, or else seen.
+    ///
+    /// # Errors
+    /// When one of the two keys does not allow it.
+    pub fn tasks(&self, stop: bool) -> Result<(), Denial> {
+        let wishes = self.asked.wishes().map(|wishes| (Key::Sidecar, wishes.tasks));
+        let mut keys = [(Key::Tenant, self.tenant.tasks)].into_iter().chain(wishes);
+        match keys.find(|(_, grant)| !grant.allows(stop)) {
+            Some((key, _)) => Err(key.denies_tasks(stop)),
+            None => Ok(()),
+        }
+    }
+
     /// Why `path` may not be changed in a directory that is open for reading alone.
     pub fn write_denial(&self, open: &Preopen, path: &Path) -> Denial {
         let key = if open.writable { Key::Sidecar } else { Key::Tenant };
@@ -153,7 +166,12 @@ impl Effective {
         let variables = asked.environment.iter().filter(|name| !granted.environment.contains_key(*name));
         let variables = variables
             .map(|name| format!("asks for the variable {}; the tenant needs it in grants.environment", quoted(name)));
-        programs.chain(roots).chain(directories).chain(variables).collect()
+        let wanted = |stop: &bool| asked.tasks.allows(*stop) && !granted.tasks.allows(*stop);
+        let tasks = [false, true].into_iter().filter(wanted).map(|stop| {
+            let (does, key) = if stop { ("stop", "stop") } else { ("see", "list") };
+            format!("asks to {does} running commands; the tenant needs `{key} = true` in grants.tasks")
+        });
+        programs.chain(roots).chain(directories).chain(variables).chain(tasks).collect()
     }
 }
 

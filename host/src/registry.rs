@@ -327,7 +327,11 @@ impl Registry {
         }
         match self.read(file, owner, &mut into.asked) {
             Ok(Read::Ready(sidecar, code)) => {
-                let command = owner.command(name.clone(), Arc::new(sidecar), code, stamps);
+                let same = old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar);
+                let mut command = owner.command(name.clone(), Arc::new(sidecar), code, stamps);
+                if let Some(old) = same {
+                    command.health = Arc::clone(&old.health);
+                }
                 into.table.commands.insert(name, Arc::new(command));
             }
             Ok(Read::Compiling) => {

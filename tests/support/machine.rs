@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 /// A figure of `/proc/PID/status` in KiB, such as `VmRSS`.
 #[track_caller]
@@ -46,9 +47,22 @@ pub fn times_open(pid: u32, file: &Path) -> usize {
     descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
 }
 
+/// CPU time that a process has used, in clock ticks.
+pub fn cpu_ticks(pid: u32) -> u32 {
+    [Stat::User, Stat::System].into_iter().filter_map(|field| stat_field(pid, field)).sum()
+}
+
 /// How many descriptors a process has open.
 pub fn open_descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Lets a running process have so many descriptors at most.
+#[track_caller]
+pub fn bound_descriptors(pid: u32, most: u64) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    let bound = Rlimit { current: Some(most), maximum: Some(most) };
+    prlimit(pid, Resource::Nofile, bound).expect("the process is there");
 }
 
 /// Creates a file of the given length that takes no space on the disk and reads as zeros.
@@ -79,6 +93,8 @@ fn command_line(pid: u32) -> Option<String> {
 enum Stat {
     Parent = 1,
     Group = 2,
+    User = 11,
+    System = 12,
 }
 
 fn stat_field(pid: u32, field: Stat) -> Option<u32> {

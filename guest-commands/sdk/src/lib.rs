@@ -40,6 +40,7 @@ pub mod prelude;
 pub mod process;
 #[cfg(target_arch = "wasm32")]
 mod runtime;
+pub mod tasks;
 
 use alloc::boxed::Box;
 

@@ -14,7 +14,7 @@ use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial};
-use crate::sandbox::{Stop, cpu};
+use crate::sandbox::cpu;
 use crate::task::Task;
 
 /// Bytes read at once: large enough that the system calls do not show beside the hashing.
@@ -182,10 +182,7 @@ impl Host for View<'_> {
         if let Err(Error::Denied) = hash {
             self.call.log_denial(&Denial::link(&path, Access::Digest { path: path.clone() }));
         }
-        // A command whose time was used up by the job does not go on to explain that.
-        if self.call.task.cpu_left().is_none() {
-            return Err(Stop::Cpu(self.call.tenant().limits.cpu).into());
-        }
+        self.call.check_cpu()?;
         Ok(hash)
     }
 }

@@ -24,6 +24,7 @@ use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial, Pass, PlannedPath};
+use crate::sandbox::Stop;
 use crate::task::{ChildPlace, Task};
 
 /// Bytes that one read returns at most.
@@ -227,10 +228,12 @@ fn poll_read(pipe: &mut Option<Receiver>, cx: &mut Context<'_>, bytes: &mut Vec<
 
 /// Sets a child's own limits. It has begun by then, which is early enough for what they are against.
 fn bound(child: Pid, cpu: Duration) {
-    let bounds = [(Limit::Cpu, cpu.as_secs() + 1), (Limit::Core, 0), (Limit::Nofile, MAX_DESCRIPTORS)];
-    for (resource, bound) in bounds {
+    // The signal at the lower bound on CPU time tells this end from others.
+    let cpu = cpu.as_secs() + 1;
+    let bounds = [(Limit::Cpu, cpu, cpu + 1), (Limit::Core, 0, 0), (Limit::Nofile, MAX_DESCRIPTORS, MAX_DESCRIPTORS)];
+    for (resource, current, maximum) in bounds {
         // A child that has ended already needs none.
-        let _ = prlimit(Some(child), resource, Rlimit { current: Some(bound), maximum: Some(bound) });
+        let _ = prlimit(Some(child), resource, Rlimit { current: Some(current), maximum: Some(maximum) });
     }
 }
 
@@ -371,6 +374,10 @@ impl HostChild for ObjectView<'_> {
 
     async fn wait(&mut self, child: Resource<Child>) -> wasmtime::Result<Result<Status, Error>> {
         let status = self.objects.get_mut(&child)?.wait().await;
+        self.call.check_cpu()?;
+        if status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::XCPU.as_raw())) {
+            return Err(Stop::Cpu(self.call.tenant().limits.cpu).into());
+        }
         Ok(status.map_err(io_error).map(|status| match (status.code(), status.signal()) {
             (Some(code), _) => Status::Exited(code),
             (None, signal) => Status::Signaled(signal.unwrap_or_default()),

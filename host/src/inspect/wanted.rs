@@ -10,6 +10,7 @@ use crate::registry::sidecar::Sidecar;
 const NEEDS: &[(&str, &str)] = &[
     ("wasmline:command/process@", "process = [{ program = '/absolute/path', args = [] }]"),
     ("wasmline:command/digest@", "digest.read = ['/absolute/directory']"),
+    ("wasmline:command/tasks@", "tasks = { list = true, stop = true }"),
 ];
 
 /// The grants that the sidecar asks for, under the tenant's name; without one, the shape of those that its imports are for.

@@ -34,6 +34,11 @@ pub enum Access {
         /// The variable's name.
         name: String,
     },
+    /// It sees the tenant's running commands, or stops one.
+    Tasks {
+        /// Whether it stops one.
+        stop: bool,
+    },
 }
 
 impl Access {
@@ -67,6 +72,10 @@ impl Access {
                     entries.push("write = true".to_owned());
                 }
                 (format!("[[{grants}.directory]]"), entries)
+            }
+            Access::Tasks { stop } => {
+                let key = if *stop { "stop" } else { "list" };
+                (format!("[{grants}.tasks]"), vec![format!("{key} = true")])
             }
             Access::Variable { name } => {
                 (format!("[{grants}.environment]"), vec![format!("{} = \"…\"", toml_string(name))])

@@ -55,6 +55,11 @@ impl Key {
         self.denies(format!("{} {fault}", quoted(path)), Access::Digest { path: path.to_owned() })
     }
 
+    pub(super) fn denies_tasks(self, stop: bool) -> Denial {
+        let what = if stop { "stopped" } else { "listed" };
+        self.denies(format!("running commands may not be {what} here"), Access::Tasks { stop })
+    }
+
     /// A denial of `access`, for a reason that the guest may read.
     pub(super) fn denies(self, guest: String, access: Access) -> Denial {
         let line = access.line();

@@ -23,6 +23,8 @@ pub struct Grants {
     /// The environment variables that programs of WASI find.
     #[serde(deserialize_with = "environment::variables")]
     pub environment: BTreeMap<String, String>,
+    /// What may be done with the tenant's running commands.
+    pub tasks: TasksGrant,
 }
 
 /// What a command's sidecar asks for. It has the tables of [`Grants`], and leaves to the tenant what only that can know.
@@ -39,6 +41,25 @@ pub struct Wishes {
     /// The names of the environment variables that it wants to find.
     #[serde(deserialize_with = "environment::names")]
     pub environment: Vec<String>,
+    /// What it wants to do with the tenant's running commands.
+    pub tasks: TasksGrant,
+}
+
+/// What may be done with the tenant's running commands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct TasksGrant {
+    /// Whether they may be seen.
+    pub list: bool,
+    /// Whether they may be stopped.
+    pub stop: bool,
+}
+
+impl TasksGrant {
+    /// Whether they may be stopped, or else seen.
+    pub fn allows(self, stop: bool) -> bool {
+        if stop { self.stop } else { self.list }
+    }
 }
 
 /// A program that may be spawned, with the shape of its arguments.

@@ -6,7 +6,7 @@ use super::access::Access;
 use super::denial::{Denial, Key, quoted};
 use super::directories::{DirectoryGrant, DirectoryWish};
 use super::fit;
-use super::grants::{DigestGrant, ProcessGrant};
+use super::grants::{DigestGrant, ProcessGrant, TasksGrant};
 use super::{Asked, Effective};
 
 /// What one of the two keys says of an access.
@@ -48,6 +48,7 @@ impl Effective {
                 let known = self.tenant.environment.contains_key(name);
                 variable(Key::Tenant, known.then(|| Step::Key(name.clone())), name)
             }
+            Access::Tasks { stop } => tasks(Key::Tenant, self.tenant.tasks, *stop),
         };
         let Asked::Only(wishes) = &self.asked else { return vec![tenant] };
         let sidecar = match access {
@@ -60,6 +61,7 @@ impl Effective {
                 let item = wishes.environment.iter().position(|known| known == name);
                 variable(Key::Sidecar, item.map(Step::Item), name)
             }
+            Access::Tasks { stop } => tasks(Key::Sidecar, wishes.tasks, *stop),
         };
         vec![tenant, sidecar]
     }
@@ -105,6 +107,12 @@ fn directory<'a>(key: Key, directories: impl Iterator<Item = (&'a Path, bool)>, 
         None => Some(key.denies(format!("{} is in no directory {}", quoted(path), key.participle()), access())),
     };
     Verdict { key, rule: deepest.map(|(item, _)| vec!["directory".into(), Step::Item(item)]), denial }
+}
+
+fn tasks(key: Key, grant: TasksGrant, stop: bool) -> Verdict {
+    let rule = grant.allows(stop).then(|| vec!["tasks".into(), if stop { "stop" } else { "list" }.into()]);
+    let denial = rule.is_none().then(|| key.denies_tasks(stop));
+    Verdict { key, rule, denial }
 }
 
 fn variable(key: Key, found: Option<Step>, name: &str) -> Verdict {

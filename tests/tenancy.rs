@@ -1,0 +1,244 @@
+//! What a tenant's lines use all together is bounded, and what one tenant does is no other's business.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Client, Host, HostBuilder, eventually, machine, pipe_into};
+
+const OTHER: &str = "[tenants.other]\ncommands = [\"commands\"]";
+
+/// A host whose two tenants have the same commands. The limits are the first one's.
+fn two_tenants(builder: HostBuilder) -> Host {
+    builder.listener("default").listener("other").more(OTHER).start()
+}
+
+fn other(host: &Host) -> Client {
+    Client::connect(host.addresses()[1])
+}
+
+#[test]
+fn lines_in_a_second_are_bounded() {
+    let host = two_tenants(HostBuilder::new().limit("lines-per-second = 1"));
+    let mut client = host.connect();
+    client.send("echo x\n".repeat(50));
+    let lines: Vec<String> = (0..50).map(|_| client.line()).collect();
+    assert_eq!(lines[0], "x");
+    let refused = lines.iter().filter(|line| line.starts_with("error: overloaded: too many lines in a second")).count();
+    let served = lines.iter().filter(|line| *line == "x").count();
+    assert!(refused > 0 && served + refused == 50, "{lines:?}");
+    // It recovers, and nobody else has noticed.
+    other(&host).send("echo y\n".repeat(50));
+    other(&host).reply("echo y").is(["y"]);
+    eventually("it is served again", || client.is_served());
+}
+
+#[test]
+fn memory_in_use_is_bounded_for_all_lines_together() {
+    let builder = HostBuilder::new().fixture("hog").limit("memory = \"24MiB\"").limit("memory-in-use = \"32MiB\"");
+    let host = two_tenants(builder);
+    let mut holder = host.connect();
+    holder.send("hog 16 hold\n");
+    holder.expect("ok\n");
+    let mut second = host.connect();
+    assert!(second.reply("hog 20").fails_with("overloaded").is_empty());
+    second.reply("hog 4").is(["ok"]);
+    other(&host).reply("hog 20").is(["ok"]);
+    holder.send("\n");
+    eventually("what is given back can be had", || second.reply("hog 20").lines == ["ok"]);
+    // A host that counted wrongly would run out in the end.
+    for _ in 0..20 {
+        second.reply("hog 20").is(["ok"]);
+    }
+}
+
+#[test]
+fn cpu_time_of_children_counts() {
+    let busy = "while :; do :; done";
+    let builder = HostBuilder::new().fixture("spawn").limit("cpu = \"1s\"").may_run_script(busy);
+    let host = builder.start();
+    let mut client = host.connect();
+    client.reply(format!("spawn /bin/sh -c '{busy}'")).fails_with("cpu");
+    host.wait_until_gone(busy);
+    client.reply("echo on").is(["on"]);
+}
+
+#[test]
+fn cpu_time_of_hash_jobs_counts() {
+    let builder = HostBuilder::new().fixture("hash").limit("cpu = \"200ms\"").limit("digest-size = \"2TiB\"");
+    let file = machine::sparse_file(builder.files().join("sparse"), 1 << 40);
+    let files = builder.files();
+    let host = builder.may_hash(files).start();
+    let mut client = host.connect();
+    client.reply(format!("hash sha1 {}", file.display())).fails_with("cpu");
+    eventually("the job has ended", || machine::times_open(host.pid(), &file) == 0);
+}
+
+#[test]
+fn a_share_of_the_processors_is_kept() {
+    let builder = HostBuilder::new().fixture("spin").limit("cpu = \"300ms\"").limit("cpu-share = 0.1");
+    let host = two_tenants(builder);
+    let began = Instant::now();
+    host.connect().send("spin\n");
+    let mut client = host.connect();
+    client.send("spin\n");
+    client.expect_error("cpu");
+    // Two lines of 300 ms at a tenth of a core, of which a second's worth is forgiven: some five seconds.
+    assert!(began.elapsed() > Duration::from_secs(2), "it took {:?} only", began.elapsed());
+    other(&host).reply("echo on").is(["on"]);
+}
+
+#[test]
+fn one_line_has_so_many_children() {
+    let builder = HostBuilder::new().fixture("brood").limit("children-per-line = 2").limit("children = 3");
+    let host = builder.may_run("/bin/sleep", "[\"971\"]").start();
+    let mut client = host.connect();
+    // Again and again, for the places have to come back.
+    for _ in 0..5 {
+        client.reply("brood 3 /bin/sleep 971").is(["started", "started", "too many children"]);
+    }
+    host.wait_until_gone("/bin/sleep 971");
+}
+
+#[test]
+fn a_command_that_crashes_again_and_again_is_put_aside_for_its_tenant() {
+    let host = two_tenants(HostBuilder::new().fixture("panic"));
+    let mut client = host.connect();
+    for _ in 0..8 {
+        client.reply("panic now").fails_with("trap");
+    }
+    client.send("panic now\n");
+    let text = client.expect_error("unavailable");
+    assert!(text.contains("put aside for 1 s"), "{text}");
+    host.wait_for_log(&["put aside", "command=panic", "tenant=default"]);
+    client.reply("echo on").is(["on"]);
+    // To another tenant it is a command like any other.
+    other(&host).reply("panic now").fails_with("trap");
+    eventually("it gets another chance", || {
+        let line = &client.reply("panic now").lines[0];
+        line.starts_with("error: trap: ")
+    });
+    client.send("panic now\n");
+    let text = client.expect_error("unavailable");
+    assert!(text.contains("put aside for 2 s"), "{text}");
+}
+
+fn with_ps(builder: HostBuilder) -> HostBuilder {
+    builder.command("ps").command("kill").fixture("sleeper").fixture("spin")
+}
+
+const MAY_SEE_AND_STOP: &str = "[tenants.default.grants.tasks]\nlist = true\nstop = true";
+
+/// The number that `ps` shows beside the command.
+fn number(client: &mut Client, command: &str) -> String {
+    let mut found = None;
+    eventually(&format!("{command:?} runs"), || {
+        let lines = client.reply("ps").lines;
+        let line = lines.iter().find(|line| line.ends_with(command));
+        found = line.and_then(|line| line.split_whitespace().next().map(str::to_owned));
+        found.is_some()
+    });
+    found.expect("it was waited for")
+}
+
+#[test]
+fn running_commands_are_seen_and_stopped() {
+    let host = two_tenants(with_ps(HostBuilder::new()).more(MAY_SEE_AND_STOP).limit("cpu = \"10m\""));
+    let mut client = host.connect();
+    for command in ["sleeper 600000", "spin"] {
+        let mut running = host.connect();
+        running.send(format!("{command}\n"));
+        let id = number(&mut client, command);
+        let line = client.reply("ps").lines.into_iter().find(|line| line.ends_with(command)).expect("it runs still");
+        assert!(line.contains(&running.address().to_string()), "{line}");
+        client.reply(format!("kill {id}")).is([]);
+        running.expect("error: failed: the command was stopped\n");
+        running.reply("echo on").is(["on"]);
+        assert!(!client.reply("ps").lines.iter().any(|line| line.ends_with(command)));
+        assert!(client.reply(format!("kill {id}")).fails_with("failed").is_empty());
+    }
+    assert!(client.reply("kill me").fails_with("failed").is_empty());
+}
+
+#[test]
+fn nobody_sees_or_stops_what_is_not_granted() {
+    let host = two_tenants(with_ps(HostBuilder::new()).more("[tenants.default.grants.tasks]\nlist = true"));
+    let mut running = host.connect();
+    running.send("sleeper 600000\n");
+    let mut client = host.connect();
+    let id = number(&mut client, "sleeper 600000");
+    assert_eq!(client.reply(format!("kill {id}")).lines, ["error: failed: not permitted"]);
+    host.wait_for_log(&["denied", "command=kill", "[grants.tasks] stop = true"]);
+    let mut other = other(&host);
+    assert_eq!(other.reply("ps").lines, ["error: failed: not permitted"]);
+    assert_eq!(other.reply(format!("kill {id}")).lines, ["error: failed: not permitted"]);
+    assert_eq!(client.reply("ps").lines.len(), 3, "the heading, the sleeper, and `ps` itself");
+}
+
+#[test]
+fn another_tenants_commands_are_out_of_sight() {
+    let more = "[tenants.other.grants.tasks]\nlist = true\nstop = true";
+    let host = two_tenants(with_ps(HostBuilder::new()).more(MAY_SEE_AND_STOP).more(more));
+    let mut running = host.connect();
+    running.send("sleeper 600000\n");
+    let id = number(&mut host.connect(), "sleeper 600000");
+    let mut other = other(&host);
+    assert_eq!(other.reply("ps").lines.len(), 2, "the heading and `ps` itself");
+    assert!(other.reply(format!("kill {id}")).lines[0].contains("no command with the number"));
+    assert_eq!(number(&mut host.connect(), "sleeper 600000"), id);
+}
+
+#[test]
+fn a_sidecar_that_does_not_ask_for_tasks_gets_none() {
+    let host = with_ps(HostBuilder::new()).more(MAY_SEE_AND_STOP).sidecar("ps", "[grants]").start();
+    assert_eq!(host.connect().reply("ps").lines, ["error: failed: not permitted"]);
+    host.wait_for_log(&["denied", "the command's sidecar would need: [grants.tasks] list = true"]);
+}
+
+#[test]
+fn bounds_that_the_machine_cannot_keep_are_refused() {
+    let refused = |builder: HostBuilder, words: &[&str]| {
+        let (_directory, mut command) = builder.into_command();
+        pipe_into(&mut command, "").exited(1).prints("").says(words);
+    };
+    refused(HostBuilder::new().descriptors(64), &["64 descriptors", "1024 for server.max-connections", "LimitNOFILE="]);
+    refused(HostBuilder::new().server("memory = \"1EiB\""), &["server.memory", "lower it"]);
+    refused(HostBuilder::new().limit("memory = \"1EiB\""), &["tenants.default.limits.memory", "share"]);
+    refused(HostBuilder::new().server("max-invocations = 500000"), &["server.max-invocations", "vm.max_map_count"]);
+}
+
+/// One tenant computes for all that it is worth, another sends a line at a time. Prints what the second one sees of that;
+/// the figures are for the README, only the replies are tested.
+#[test]
+fn a_tenant_at_its_limits_leaves_another_its_latency() {
+    let host = two_tenants(HostBuilder::new().fixture("spin").limit("cpu = \"10m\"").limit("timeout = \"10m\""));
+    let mut client = other(&host);
+    let mut latency = |what: &str| {
+        let mut times: Vec<Duration> = (0..500)
+            .map(|_| {
+                let began = Instant::now();
+                client.send("echo x\n");
+                client.expect("x\n");
+                began.elapsed()
+            })
+            .collect();
+        times.sort();
+        println!("a line of another tenant, {what}: median {:?}, 99 of 100 {:?}", times[250], times[495]);
+    };
+    latency("nobody else");
+    let mut busy: Vec<Client> = (0..64).map(|_| host.connect()).collect();
+    for client in &mut busy {
+        client.send("spin\n");
+    }
+    eventually("they run", || machine::cpu_ticks(host.pid()) > 20);
+    latency("64 lines of the first compute");
+    let mut busier: Vec<Client> = (0..64).map(|_| host.connect()).collect();
+    for client in &mut busier {
+        client.send("spin\n");
+    }
+    latency("and 64 more wait");
+    let mut last = host.connect();
+    last.send("spin\n");
+    last.expect_error("overloaded");
+    // A client that only closes has half-closed for all that the host can tell; one that resets is gone.
+    busy.into_iter().chain(busier).for_each(Client::vanish);
+    eventually("there is room again", || host.connect().is_served());
+}
