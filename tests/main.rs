@@ -21,6 +21,7 @@ mod limits;
 mod lines;
 mod logs;
 mod memory;
+mod new;
 mod operation;
 mod ordering;
 mod process;
