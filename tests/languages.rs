@@ -4,9 +4,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{HostBuilder, quoted};
+use crate::support::{HostBuilder, pipe_into, program, quoted};
 
-/// Adds a command that `cargo xtask guests` has built, with its sidecar, from the directory that the variable names.
+/// Adds a command that `cargo xtask test` has built, with its sidecar, from the directory that the variable names.
 #[track_caller]
 pub fn install(builder: HostBuilder, variable: &str, dir: &str, name: &str) -> HostBuilder {
     let dir = match env::var_os(variable) {
@@ -56,6 +56,29 @@ fn c_goes_on_after_a_file_that_cannot_be_summed() {
     for request in ["sums", "sums -a md5 /etc/hostname", "sums -a sha1"] {
         assert!(client.reply(request).fails_with("failed").is_empty());
     }
+}
+
+#[test]
+fn c_without_a_word_of_wasmline_in_it() {
+    let host = with("cal").start();
+    let mut client = host.connect();
+    client.reply("cal 2 2024").is([
+        "   February 2024",
+        "Mo Tu We Th Fr Sa Su",
+        "          1  2  3  4",
+        " 5  6  7  8  9 10 11",
+        "12 13 14 15 16 17 18",
+        "19 20 21 22 23 24 25",
+        "26 27 28 29",
+    ]);
+    client.reply("cal 13 2024").is(["usage: cal [MONTH YEAR], the year from 1583 to 9999", "error: exit: status 1"]);
+    // It reads the clock of the machine.
+    let this_month = pipe_into(program("date").args(["--utc", "+%B %Y"]), "").exited(0).out();
+    let reply = client.reply("cal");
+    let title = reply.lines[0].trim();
+    // Midnight may have passed between the two.
+    let next = pipe_into(program("date").args(["--utc", "+%B %Y"]), "").exited(0).out();
+    assert!([this_month.trim(), next.trim()].contains(&title), "{reply:?}");
 }
 
 #[test]

@@ -15,7 +15,6 @@ mod explain;
 mod hostile;
 mod hot_reload;
 mod inspect;
-#[cfg(feature = "languages")]
 mod languages;
 mod limits;
 mod lines;
@@ -33,7 +32,6 @@ mod seed;
 mod services;
 mod slow_clients;
 mod support;
-#[cfg(feature = "languages")]
 mod third_party;
 mod vanishing;
 mod wasi_programs;
