@@ -1,29 +1,10 @@
 //! Commands in other languages: the worked examples of `guest-commands/`, and what the templates of `wasmline new` build.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use crate::support::{HostBuilder, pipe_into, program, quoted};
-
-/// Adds a command that `cargo xtask test` has built, with its sidecar, from the directory that the variable names.
-#[track_caller]
-pub fn install(builder: HostBuilder, variable: &str, dir: &str, name: &str) -> HostBuilder {
-    let dir = match env::var_os(variable) {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(dir),
-    };
-    let read = |ending: &str| {
-        let file = dir.join(format!("{name}.{ending}"));
-        fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", file.display()))
-    };
-    let sidecar = String::from_utf8(read("toml")).expect("a sidecar is text");
-    builder.guest(name, read("wasm")).sidecar(name, &sidecar)
-}
+use crate::support::{HostBuilder, pipe_into, program, quoted, wasmline};
 
 #[track_caller]
 fn with(name: &str) -> HostBuilder {
-    install(HostBuilder::new(), "WASMLINE_TEST_LANGUAGES", "languages", name)
+    HostBuilder::new().language(name)
 }
 
 #[test]
@@ -119,7 +100,7 @@ fn python_summarises_a_csv_file() {
     let file = builder.file("cities.csv", "city,people,note\nRome,100,a\nParis,300,b\n\"New, York\",200,a\n,,\n");
     let empty = builder.file("empty.csv", "");
     let files = builder.files();
-    let host = builder.may_run("/usr/bin/cat", &format!("[{{ path-under = [{}] }}]", quoted(&files))).start();
+    let host = builder.more(&format!("[[tenants.default.grants.directory]]\npath = {}", quoted(&files))).start();
     let mut client = host.connect();
     client.reply(format!("csvstat {}", file.display())).is([
         "4 rows, 3 columns",
@@ -129,11 +110,23 @@ fn python_summarises_a_csv_file() {
     ]);
     client.reply(format!("csvstat {}", empty.display())).is(["error: failed: the file is empty"]);
     client.reply("csvstat").is(["error: failed: usage: csvstat FILE"]);
-    client.reply("csvstat /etc/passwd").begins("error: failed: denied: ");
-    client.reply(format!("csvstat {}", files.join("missing").display())).begins("error: failed: not found: ");
+    let missing = files.join("missing").display().to_string();
+    for unseen in [&*missing, "/etc/passwd"] {
+        let reply = client.reply(format!("csvstat {unseen}"));
+        reply.is([&*format!("error: failed: {unseen}: No such file or directory")]);
+    }
 }
 
-/// The template's command is the same in every language, and so is its test.
+#[test]
+fn python_sees_no_file_without_a_grant() {
+    let builder = with("csvstat");
+    let file = builder.file("cities.csv", "city\nRome\n").display().to_string();
+    let host = builder.start();
+    let reply = host.connect().reply(format!("csvstat {file}"));
+    reply.is([&*format!("error: failed: {file}: No such file or directory")]);
+}
+
+/// What `wasmline new` writes is the same command in every language, and so is its test.
 #[track_caller]
 fn greets(name: &str) {
     let host = with(name).start();
@@ -146,24 +139,29 @@ fn greets(name: &str) {
     let setting = format!("[tenants.default.settings.{name}]\ngreeting = \"Good day\"");
     let host = with(name).more(&setting).start();
     host.connect().reply(format!("{name} Zoë")).is(["Good day, Zoë!"]);
+
+    // Its README says to try it so before it is installed.
+    let mut run = wasmline();
+    run.arg("run").arg("--cache").arg(HostBuilder::shared_cache()).arg(host.commands().join(format!("{name}.wasm")));
+    pipe_into(run.arg("Ada"), "").exited(0).prints("Hello, Ada!\n");
 }
 
 #[test]
-fn the_rust_template_builds_a_command() {
+fn a_new_project_in_rust_builds_a_command() {
     greets("greet-rust");
 }
 
 #[test]
-fn the_c_template_builds_a_command() {
+fn a_new_project_in_c_builds_a_command() {
     greets("greet-c");
 }
 
 #[test]
-fn the_javascript_template_builds_a_command() {
+fn a_new_project_in_javascript_builds_a_command() {
     greets("greet-js");
 }
 
 #[test]
-fn the_python_template_builds_a_command() {
+fn a_new_project_in_python_builds_a_command() {
     greets("greet-python");
 }

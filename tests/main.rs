@@ -3,6 +3,7 @@
 //! Every test starts hosts of its own and shares nothing with another but the cache of compiled guests.
 
 mod bad_input;
+mod big_guests;
 mod check;
 mod clients;
 mod compiling;

@@ -9,6 +9,9 @@ use crate::{guests, languages, tools};
 /// The first of the arguments, to leave out the tests of `Demand`s.
 pub const QUICK: &str = "--quick";
 
+/// Has the tests list themselves instead of running.
+const LIST: &str = "--list";
+
 /// Tests whose guests take minutes to build, so that they are built only where the tests are going to run.
 struct Demand {
     /// Modules of the suite.
@@ -33,7 +36,11 @@ pub fn test(tree: &Tree, mut args: Vec<String>) -> Result {
         args = to_the_tests(&args, skipped);
     } else {
         // The tests themselves say which of them these arguments choose. Listing builds the host too.
-        let chosen = shell::output(cargo_test(tree).args(to_the_tests(&args, ["--list"])))?;
+        let mut list = to_the_tests(&args, []);
+        if !list.iter().any(|arg| arg == LIST) {
+            list.push(LIST.to_owned());
+        }
+        let chosen = shell::output(cargo_test(tree).args(list))?;
         for demand in DEMANDS.iter().filter(|demand| demand.is_for(&chosen)) {
             (demand.build)(tree)?;
         }
@@ -75,8 +82,8 @@ mod tests {
     #[test]
     fn arguments_go_on_to_the_tests() {
         let owned = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
-        assert_eq!(to_the_tests(&owned(&["echo"]), ["--list"]), ["echo", "--", "--list"]);
-        assert_eq!(to_the_tests(&owned(&["--", "--nocapture"]), ["--list"]), ["--", "--nocapture", "--list"]);
+        assert_eq!(to_the_tests(&owned(&["echo"]), [LIST]), ["echo", "--", "--list"]);
+        assert_eq!(to_the_tests(&owned(&["--", "--nocapture"]), [LIST]), ["--", "--nocapture", "--list"]);
         assert_eq!(to_the_tests(&[], []), ["--"]);
     }
 
