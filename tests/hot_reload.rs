@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::{Client, Host, HostBuilder, components, eventually, guests};
 
 /// Puts a file in place as one should: written elsewhere, then renamed.
-fn place(host: &Host, name: &str, bytes: &[u8]) {
+pub fn place(host: &Host, name: &str, bytes: &[u8]) {
     let aside = host.files().join("aside");
     fs::write(&aside, bytes).expect("a file can be written");
     fs::rename(aside, host.commands().join(name)).expect("it can be renamed");
@@ -184,7 +184,7 @@ fn replacements_under_load_lose_no_reply() {
 }
 
 /// The same component with other bytes: a custom section that nobody reads.
-fn with_custom_section(component: &[u8], tag: u8) -> Vec<u8> {
+pub fn with_custom_section(component: &[u8], tag: u8) -> Vec<u8> {
     let mut bytes = component.to_vec();
     bytes.extend([0, 3, 1, b't', tag]);
     bytes

@@ -1,29 +1,10 @@
 //! Commands in other languages: the worked examples of `guest-commands/`, and what the templates of `wasmline new` build.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use crate::support::{HostBuilder, quoted};
-
-/// Adds a command that `cargo xtask guests` has built, with its sidecar, from the directory that the variable names.
-#[track_caller]
-pub fn install(builder: HostBuilder, variable: &str, dir: &str, name: &str) -> HostBuilder {
-    let dir = match env::var_os(variable) {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(dir),
-    };
-    let read = |ending: &str| {
-        let file = dir.join(format!("{name}.{ending}"));
-        fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", file.display()))
-    };
-    let sidecar = String::from_utf8(read("toml")).expect("a sidecar is text");
-    builder.guest(name, read("wasm")).sidecar(name, &sidecar)
-}
+use crate::support::{HostBuilder, pipe_into, program, quoted, wasmline};
 
 #[track_caller]
 fn with(name: &str) -> HostBuilder {
-    install(HostBuilder::new(), "WASMLINE_TEST_LANGUAGES", "languages", name)
+    HostBuilder::new().language(name)
 }
 
 #[test]
@@ -56,6 +37,29 @@ fn c_goes_on_after_a_file_that_cannot_be_summed() {
     for request in ["sums", "sums -a md5 /etc/hostname", "sums -a sha1"] {
         assert!(client.reply(request).fails_with("failed").is_empty());
     }
+}
+
+#[test]
+fn c_without_a_word_of_wasmline_in_it() {
+    let host = with("cal").start();
+    let mut client = host.connect();
+    client.reply("cal 2 2024").is([
+        "   February 2024",
+        "Mo Tu We Th Fr Sa Su",
+        "          1  2  3  4",
+        " 5  6  7  8  9 10 11",
+        "12 13 14 15 16 17 18",
+        "19 20 21 22 23 24 25",
+        "26 27 28 29",
+    ]);
+    client.reply("cal 13 2024").is(["usage: cal [MONTH YEAR], the year from 1583 to 9999", "error: exit: status 1"]);
+    // It reads the clock of the machine.
+    let this_month = pipe_into(program("date").args(["--utc", "+%B %Y"]), "").exited(0).out();
+    let reply = client.reply("cal");
+    let title = reply.lines[0].trim();
+    // Midnight may have passed between the two.
+    let next = pipe_into(program("date").args(["--utc", "+%B %Y"]), "").exited(0).out();
+    assert!([this_month.trim(), next.trim()].contains(&title), "{reply:?}");
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn python_summarises_a_csv_file() {
     let file = builder.file("cities.csv", "city,people,note\nRome,100,a\nParis,300,b\n\"New, York\",200,a\n,,\n");
     let empty = builder.file("empty.csv", "");
     let files = builder.files();
-    let host = builder.may_run("/usr/bin/cat", &format!("[{{ path-under = [{}] }}]", quoted(&files))).start();
+    let host = builder.more(&format!("[[tenants.default.grants.directory]]\npath = {}", quoted(&files))).start();
     let mut client = host.connect();
     client.reply(format!("csvstat {}", file.display())).is([
         "4 rows, 3 columns",
@@ -106,11 +110,23 @@ fn python_summarises_a_csv_file() {
     ]);
     client.reply(format!("csvstat {}", empty.display())).is(["error: failed: the file is empty"]);
     client.reply("csvstat").is(["error: failed: usage: csvstat FILE"]);
-    client.reply("csvstat /etc/passwd").begins("error: failed: denied: ");
-    client.reply(format!("csvstat {}", files.join("missing").display())).begins("error: failed: not found: ");
+    let missing = files.join("missing").display().to_string();
+    for unseen in [&*missing, "/etc/passwd"] {
+        let reply = client.reply(format!("csvstat {unseen}"));
+        reply.is([&*format!("error: failed: {unseen}: No such file or directory")]);
+    }
 }
 
-/// The template's command is the same in every language, and so is its test.
+#[test]
+fn python_sees_no_file_without_a_grant() {
+    let builder = with("csvstat");
+    let file = builder.file("cities.csv", "city\nRome\n").display().to_string();
+    let host = builder.start();
+    let reply = host.connect().reply(format!("csvstat {file}"));
+    reply.is([&*format!("error: failed: {file}: No such file or directory")]);
+}
+
+/// What `wasmline new` writes is the same command in every language, and so is its test.
 #[track_caller]
 fn greets(name: &str) {
     let host = with(name).start();
@@ -123,24 +139,29 @@ fn greets(name: &str) {
     let setting = format!("[tenants.default.settings.{name}]\ngreeting = \"Good day\"");
     let host = with(name).more(&setting).start();
     host.connect().reply(format!("{name} Zoë")).is(["Good day, Zoë!"]);
+
+    // Its README says to try it so before it is installed.
+    let mut run = wasmline();
+    run.arg("run").arg("--cache").arg(HostBuilder::shared_cache()).arg(host.commands().join(format!("{name}.wasm")));
+    pipe_into(run.arg("Ada"), "").exited(0).prints("Hello, Ada!\n");
 }
 
 #[test]
-fn the_rust_template_builds_a_command() {
+fn a_new_project_in_rust_builds_a_command() {
     greets("greet-rust");
 }
 
 #[test]
-fn the_c_template_builds_a_command() {
+fn a_new_project_in_c_builds_a_command() {
     greets("greet-c");
 }
 
 #[test]
-fn the_javascript_template_builds_a_command() {
+fn a_new_project_in_javascript_builds_a_command() {
     greets("greet-js");
 }
 
 #[test]
-fn the_python_template_builds_a_command() {
+fn a_new_project_in_python_builds_a_command() {
     greets("greet-python");
 }

@@ -3,6 +3,7 @@
 //! Every test starts hosts of its own and shares nothing with another but the cache of compiled guests.
 
 mod bad_input;
+mod big_guests;
 mod check;
 mod clients;
 mod compiling;
@@ -15,12 +16,12 @@ mod explain;
 mod hostile;
 mod hot_reload;
 mod inspect;
-#[cfg(feature = "languages")]
 mod languages;
 mod limits;
 mod lines;
 mod logs;
 mod memory;
+mod new;
 mod operation;
 mod ordering;
 mod process;
@@ -33,7 +34,6 @@ mod services;
 mod slow_clients;
 mod support;
 mod tenancy;
-#[cfg(feature = "languages")]
 mod third_party;
 mod vanishing;
 mod wasi_programs;

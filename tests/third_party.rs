@@ -1,16 +1,19 @@
 //! Programs that nobody wrote for wasmline, run as they are: a core module of WASI preview 1, and components.
 
-use crate::languages::install;
-use crate::support::HostBuilder;
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Host, HostBuilder, Session, pipe_into, program, quoted};
 
 #[track_caller]
 fn with(name: &str) -> HostBuilder {
-    and(HostBuilder::new(), name)
+    HostBuilder::new().third_party(name)
 }
 
-#[track_caller]
-fn and(builder: HostBuilder, name: &str) -> HostBuilder {
-    install(builder, "WASMLINE_TEST_THIRD_PARTY", "third-party", name)
+fn nc(host: &Host) -> Command {
+    let mut nc = program("nc");
+    nc.args(["-N", "127.0.0.1", &host.address().port().to_string()]);
+    nc
 }
 
 #[test]
@@ -26,7 +29,7 @@ fn words_are_arguments_and_output_is_the_reply() {
 
 #[test]
 fn what_a_program_fails_with_is_its_status() {
-    let host = and(with("jaq"), "rg").start();
+    let host = with("jaq").third_party("rg").start();
     let mut client = host.connect();
     let reply = client.reply("jaq -n '1 +'");
     let told = reply.fails_with("exit");
@@ -37,11 +40,39 @@ fn what_a_program_fails_with_is_its_status() {
 }
 
 #[test]
-fn a_program_sees_no_file_that_is_not_granted() {
-    let host = with("rg").start();
-    let reply = host.connect().reply("rg root /etc/passwd");
-    assert!(!reply.lines.iter().any(|line| line.contains("/bin/")), "{reply:?}");
-    reply.fails_with("exit");
+fn a_grep_searches_a_granted_directory_over_nc() {
+    let builder = with("rg");
+    let data = builder.files().join("data");
+    fs::create_dir_all(data.join("src")).expect("directories");
+    fs::write(data.join("notes"), "nothing here\nTODO: write more\n").expect("a file");
+    fs::write(data.join("src/main.rs"), "fn main() {}\n// TODO: do more\n// todo\n").expect("a file");
+    let grant = format!("[[tenants.default.grants.directory]]\npath = {}\nas = \"/data\"", quoted(&data));
+    let host = builder.more(&grant).start();
+    let typed = "rg --sort path -n 'TODO: \\w+ more' /data\n\
+                 rg -i --count-matches todo /data/src\n\
+                 rg --files-with-matches write /data\n";
+    pipe_into(&mut nc(&host), typed).exited(0).prints(
+        "/data/notes:2:TODO: write more\n/data/src/main.rs:2:// TODO: do more\n\
+         /data/src/main.rs:2\n\
+         /data/notes\n",
+    );
+    // As a grep should, it says by its status that there is nothing.
+    assert!(host.connect().reply("rg absent /data").fails_with("exit").is_empty());
+}
+
+#[test]
+fn a_grep_sees_no_file_that_is_not_granted() {
+    let builder = with("rg");
+    fs::create_dir(builder.files().join("data")).expect("a directory");
+    let secret = builder.file("secret", "TODO: hide\n");
+    let grant = format!("[[tenants.default.grants.directory]]\npath = {}", quoted(&builder.files().join("data")));
+    for host in [with("rg").start(), builder.more(&grant).start()] {
+        for path in [&*secret.display().to_string(), "/etc/passwd", "/", "."] {
+            let reply = host.connect().reply(format!("rg -e TODO -e root {path}"));
+            let told = reply.fails_with("exit");
+            assert!(told.iter().all(|line| line.starts_with("rg: ") || line.starts_with("Running with ")), "{reply:?}");
+        }
+    }
 }
 
 #[test]
@@ -57,21 +88,38 @@ fn a_filter_reads_the_lines_that_follow() {
 }
 
 #[test]
-fn an_interpreter_is_an_interactive_session() {
-    let host = with("scheme").start();
-    let mut client = host.connect();
-    client.send("scheme\n(define (twice x) (* 2 x))\n(twice 21)\n");
-    // The prompt, which has no line end, and the answers.
-    client.expect("> #f\n> 42\n> ");
-    client.send("(twice (twice 21))\n");
-    client.expect("84\n> ");
-    client.send(".\n");
-    client.reply("echo on");
+fn a_filter_takes_what_nc_pipes_into_it() {
+    let host = with("jaq").start();
+    let typed =
+        "jaq -r '.people[] | .name'\n{\"people\": [{\"name\": \"Ada\"},\n {\"name\": \"Grace\"}]}\n.\necho on\n";
+    pipe_into(&mut nc(&host), typed).exited(0).prints("Ada\nGrace\non\n");
+    // The end of the connection's input is the end of the program's.
+    pipe_into(&mut nc(&host), "jaq -s 'add'\n1 2\n3\n").exited(0).prints("6\n");
+}
 
+#[test]
+fn an_interpreter_is_an_interactive_session_over_nc() {
+    let host = with("scheme").start();
+    let mut nc = Session::start(&mut nc(&host));
+    nc.types("scheme");
+    // The prompt has no line end, and is there before anything is typed.
+    nc.shows("> ");
+    nc.types("(define (cube x) (* x x x))");
+    nc.shows("#f\n> ");
+    nc.types("(cube 12)");
+    nc.shows("1728\n> ");
+    nc.types("(cube (cube 2))");
+    nc.shows("512\n> ");
+    nc.types(".");
+    nc.types("echo on");
+    nc.shows("on\n");
     // Every session is new.
-    client.send("scheme\n(twice 21)\n.\n");
-    let reply = client.reply("echo on");
-    assert!(!reply.lines.iter().any(|line| line.contains("42")), "{reply:?}");
+    nc.types("scheme");
+    nc.shows("> ");
+    nc.types("(cube 12)");
+    nc.shows("ERROR: procedure expected\n> ");
+    nc.types(".");
+    nc.ends();
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Overrides;
+use crate::config::{Name, Overrides};
 use crate::logging::LogFormat;
+use crate::new::Language;
 
 /// A TCP host where a line from a client runs as a sandboxed WebAssembly command.
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ pub enum Action {
     Inspect(Inspect),
     /// Say which rule of which file allows or denies what a command wants.
     Explain(Explain),
+    /// Write a small project for a new command, ready to be built.
+    New(New),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -87,6 +90,20 @@ pub struct Explain {
     /// What exactly
     #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<String>,
+}
+
+/// Arguments of `new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// What clients will type
+    #[arg(value_parser = |text: &str| Name::try_from(text.to_owned()))]
+    pub name: Name,
+    /// The language to write it in
+    #[arg(long, value_enum, default_value = "rust")]
+    pub lang: Language,
+    /// Directory for the project; it must be empty, where it is there already [default: NAME]
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.

@@ -27,8 +27,8 @@ use toml::Spanned;
 pub use self::limits::Limits;
 pub use self::load::{ConfigError, Document};
 use self::raw::{Address, RawConfig, RawListener, RawTenant};
-use self::units::{MAX_COUNT, Name, Settings};
-pub use self::units::{is_name, settings};
+use self::units::{MAX_COUNT, Settings};
+pub use self::units::{Name, is_name, settings};
 use crate::policy::Grants;
 
 /// The file that is used when none is named.

@@ -13,6 +13,7 @@ mod inspect;
 mod line;
 mod logging;
 mod machine;
+mod new;
 mod policy;
 mod registry;
 mod run;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
         Action::Explain(explain) => explain::run(&explain),
+        Action::New(new) => report(new::run(&new)),
         Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
     }
 }

@@ -92,6 +92,20 @@ impl HostBuilder {
         self.install(name, &built)
     }
 
+    /// Adds a command in another language, with its sidecar.
+    #[track_caller]
+    pub fn language(self, name: &str) -> HostBuilder {
+        let built = guests::language(name);
+        self.install(name, &built)
+    }
+
+    /// Adds a program that was not written for wasmline, with the sidecar that was.
+    #[track_caller]
+    pub fn third_party(self, name: &str) -> HostBuilder {
+        let built = guests::third_party(name);
+        self.install(name, &built)
+    }
+
     #[track_caller]
     fn install(self, name: &str, built: &Path) -> HostBuilder {
         let sidecar = fs::read_to_string(built.with_extension("toml"));

@@ -13,6 +13,16 @@ pub fn fixture(name: &str) -> PathBuf {
     built("WASMLINE_TEST_FIXTURES", "fixtures", name)
 }
 
+/// A command in another language, in `target/languages`.
+pub fn language(name: &str) -> PathBuf {
+    built("WASMLINE_TEST_LANGUAGES", "languages", name)
+}
+
+/// A program that was not written for wasmline, in `target/third-party`.
+pub fn third_party(name: &str) -> PathBuf {
+    built("WASMLINE_TEST_THIRD_PARTY", "third-party", name)
+}
+
 #[track_caller]
 fn built(variable: &str, dir: &str, name: &str) -> PathBuf {
     let dir = match env::var_os(variable) {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::machine;
-use super::wait::{eventually, eventually_some};
+use super::wait::{COMPILING, eventually, eventually_some, eventually_some_within};
 
 /// The configuration's name in the host's directory.
 pub const CONFIG: &str = "wasmline.toml";
@@ -50,7 +50,8 @@ impl Host {
             }
         });
         let mut host = Host { dir, child, shown, stdout, addresses: Vec::new() };
-        host.addresses = eventually_some("the host listens", || {
+        // It compiles what it has to serve before it listens.
+        host.addresses = eventually_some_within(COMPILING, "the host listens", || {
             if let Some(status) = host.child.try_wait().expect("the host can be waited for") {
                 panic!("the host ended before it listened: {status}");
             }

@@ -2,7 +2,7 @@
 //! machine from outside the host.
 //!
 //! - `builder` writes a configuration and a commands directory; `host` runs `wasmline serve` on them.
-//! - `client` is a raw socket, for exact bytes; `programs` runs real clients such as `nc`.
+//! - `client` is a raw socket, for exact bytes; `programs` runs real clients such as `nc`, and `session` types into one.
 //! - `follower` is a child that runs until it is killed.
 //! - `guests` finds the built commands and fixtures; `components` makes small ones from text.
 //! - `machine` reads `/proc`; `wait` is the only place that waits for anything.
@@ -15,6 +15,7 @@ pub mod guests;
 mod host;
 pub mod machine;
 mod programs;
+mod session;
 mod wait;
 
 pub use builder::{HostBuilder, quoted};
@@ -22,4 +23,5 @@ pub use client::Client;
 pub use follower::Follower;
 pub use host::Host;
 pub use programs::{Outcome, pipe_into, program, type_into, wasmline};
-pub use wait::eventually;
+pub use session::Session;
+pub use wait::{COMPILING, eventually, eventually_within, pause};

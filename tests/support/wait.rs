@@ -6,24 +6,39 @@ use std::time::{Duration, Instant};
 /// How long anything that must happen may take, on a busy machine too. Nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long compiling may take, where components of tens of MiB are many and the machine is busy. The host gives up sooner.
+pub const COMPILING: Duration = Duration::from_secs(900);
+
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Waits until the condition holds; panics when patience ends.
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    eventually_some(what, || condition().then_some(()));
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, condition);
+}
+
+/// Waits until the condition holds; panics after so long.
+#[track_caller]
+pub fn eventually_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    eventually_some_within(patience, what, || condition().then_some(()));
 }
 
 /// Waits until there is a value; panics when patience ends.
 #[track_caller]
-pub fn eventually_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn eventually_some<T>(what: &str, value: impl FnMut() -> Option<T>) -> T {
+    eventually_some_within(PATIENCE, what, value)
+}
+
+/// Waits until there is a value; panics after so long.
+#[track_caller]
+pub fn eventually_some_within<T>(patience: Duration, what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = value() {
             return value;
         }
-        assert!(Instant::now() < deadline, "gave up after {PATIENCE:?} waiting for this: {what}");
+        assert!(Instant::now() < deadline, "gave up after {patience:?} waiting for this: {what}");
         pause(POLL);
     }
 }

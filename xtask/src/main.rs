@@ -6,10 +6,12 @@
 mod guests;
 mod languages;
 mod publish;
+mod readme;
 mod serve;
 mod shell;
+mod sources;
 mod stamp;
-mod third_party;
+mod test;
 mod tools;
 mod tree;
 
@@ -29,12 +31,13 @@ Chores:
                    them with `target/release/wasmline serve --help`.
   build            Build the host in release to target/release/wasmline, and the shipped
                    commands with their sidecars to target/commands/.
-  test [ARGS...]   Install what the tests need, build commands and fixtures, and run all
+  test [--quick] [ARGS...]
+                   Install what the tests need, build commands and fixtures, and run all
                    tests. ARGS go to `cargo test`, so `cargo xtask test lastlog` runs the
                    tests with `lastlog` in their name.
-  languages        Build the examples in C, JavaScript and Python and the third-party
-                   programs, with the tools of their languages, and run their tests. Takes
-                   a quarter of an hour the first time.
+                   Where a test that needs them is going to run, the examples in other
+                   languages, what `wasmline new` writes, and programs of others are built
+                   too: some five minutes the first time. --quick leaves these tests out.
   lint             Check formatting and run clippy, on the host's side and the guests'.
 
 The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is
@@ -46,7 +49,6 @@ enum Chore {
     Serve(Vec<String>),
     Build,
     Test(Vec<String>),
-    Languages,
     Lint,
 }
 
@@ -77,13 +79,12 @@ fn parse(mut args: Vec<String>) -> Result<Chore> {
     match (chore.as_str(), first) {
         ("help", _) => Ok(Chore::Help),
         (word, _) if is_help(word) => Ok(Chore::Help),
-        ("serve" | "build" | "test" | "languages" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
+        ("serve" | "build" | "test" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
         ("serve", _) => Ok(Chore::Serve(args)),
         ("test", _) => Ok(Chore::Test(args)),
         ("build", None) => Ok(Chore::Build),
-        ("languages", None) => Ok(Chore::Languages),
         ("lint", None) => Ok(Chore::Lint),
-        ("build" | "languages" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
+        ("build" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
         _ => Err(format!("no chore is called `{chore}`")),
     }
 }
@@ -100,8 +101,7 @@ fn perform(chore: Chore) -> Result {
             serve::serve(&tree, &args)
         }
         Chore::Build => build(&tree),
-        Chore::Test(args) => test(&tree, &args),
-        Chore::Languages => languages(&tree),
+        Chore::Test(args) => test::test(&tree, args),
         Chore::Lint => lint(&tree),
     }
 }
@@ -110,40 +110,6 @@ fn build(tree: &Tree) -> Result {
     tools::ensure_wasm_target(tree)?;
     guests::build_commands(tree)?;
     shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline"]))
-}
-
-fn test(tree: &Tree, args: &[String]) -> Result {
-    build_test_guests(tree)?;
-    guests::test_sdk(tree)?;
-    shell::run(test_command(tree).arg("--workspace").args(args))
-}
-
-fn languages(tree: &Tree) -> Result {
-    build_test_guests(tree)?;
-    tools::ensure_language_programs()?;
-    languages::build(tree)?;
-    third_party::build(tree)?;
-    let tests = ["--package", "wasmline", "--features", "languages", "--test", "wasmline"];
-    shell::run(
-        test_command(tree)
-            .args(tests)
-            .args(["--", "languages::", "third_party::"])
-            .env("WASMLINE_TEST_LANGUAGES", tree.languages())
-            .env("WASMLINE_TEST_THIRD_PARTY", tree.third_party()),
-    )
-}
-
-fn build_test_guests(tree: &Tree) -> Result {
-    tools::ensure_test_programs()?;
-    tools::ensure_wasm_target(tree)?;
-    guests::build_commands(tree)?;
-    guests::build_fixtures(tree)
-}
-
-fn test_command(tree: &Tree) -> std::process::Command {
-    let mut command = tree.cargo();
-    command.arg("test").env("WASMLINE_TEST_COMMANDS", tree.commands()).env("WASMLINE_TEST_FIXTURES", tree.fixtures());
-    command
 }
 
 fn lint(tree: &Tree) -> Result {

@@ -13,6 +13,18 @@ pub fn run(command: &mut Command) -> Result {
     if status.success() { Ok(()) } else { Err(format!("`{line}` failed: {status}")) }
 }
 
+/// Runs the command with this terminal's input and errors, and returns what it printed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    eprintln!("+ {line}");
+    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("cannot run `{line}`: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("`{line}` failed: {}", output.status))
+    }
+}
+
 /// Runs the command quietly and returns what it printed, trimmed; `None` where it is missing or fails.
 pub fn ask(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;

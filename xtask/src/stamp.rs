@@ -2,69 +2,40 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::shell::Result;
+use crate::sources;
 
-/// Names that builds write beside their sources, and which therefore do not count as input.
-const PRODUCTS: &[&str] = &["node_modules", "build", "target", "Cargo.lock", "__pycache__"];
-const PRODUCT_ENDINGS: &[&str] = &["wasm", "o", "stamp"];
+const STAMP: &str = ".built-from";
 
-/// Builds what lies at, or is made in, `place`, unless it was built before from the same `inputs` and `also`.
-/// `build` returns the file that it made; so does this.
-pub fn build_once(
-    place: &Path,
-    inputs: &[&Path],
-    also: &str,
-    build: impl FnOnce() -> Result<PathBuf>,
-) -> Result<PathBuf> {
+/// Has `build` fill the directory `place`, which is empty before, unless that was done already with the same `inputs`, which
+/// are files and directories, and the same `commands`.
+pub fn build_once(place: &Path, inputs: &[&Path], commands: &str, build: impl FnOnce() -> Result) -> Result {
     let mut hasher = DefaultHasher::new();
-    also.hash(&mut hasher);
+    commands.hash(&mut hasher);
     for input in inputs {
-        add(&mut hasher, input)?;
+        sources::hash(input, &mut hasher)?;
     }
     let hash = format!("{:016x}", hasher.finish());
 
-    let stamp = place.with_added_extension("stamp");
-    if let Ok(text) = fs::read_to_string(&stamp)
-        && let Some((built_from, product)) = text.split_once('\n')
-        && built_from == hash
-        && Path::new(product).is_file()
-    {
-        return Ok(product.into());
-    }
-    let product = build()?;
-    if !product.is_file() {
-        return Err(format!("the build left no {}", product.display()));
-    }
-    fs::write(&stamp, format!("{hash}\n{}", product.display()))
-        .map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
-    Ok(product)
-}
-
-fn add(hasher: &mut DefaultHasher, path: &Path) -> Result {
-    let failed = |error| format!("cannot read {}: {error}", path.display());
-    if !path.is_dir() {
-        path.file_name().hash(hasher);
-        fs::read(path).map_err(failed)?.hash(hasher);
+    let stamp = place.join(STAMP);
+    if fs::read_to_string(&stamp).is_ok_and(|built_from| built_from == hash) {
         return Ok(());
     }
-    let read = || fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut entries = read().map_err(failed)?;
-    entries.sort();
-    for entry in entries {
-        if !is_product(&entry) {
-            add(hasher, &entry)?;
-        }
-    }
-    Ok(())
+    make_empty(place)?;
+    build()?;
+    fs::write(&stamp, hash).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
 
-/// The C bindings have one object file that is a source; `wit-bindgen` makes it together with the rest of them.
-fn is_product(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ending = path.extension().unwrap_or_default().to_string_lossy();
-    PRODUCTS.contains(&&*name) || PRODUCT_ENDINGS.contains(&&*ending)
+/// Makes `place` an empty directory, whatever was in it.
+pub fn make_empty(place: &Path) -> Result {
+    let failed = |error| format!("cannot empty {}: {error}", place.display());
+    match fs::remove_dir_all(place) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(error)),
+        _ => fs::create_dir_all(place).map_err(failed),
+    }
 }
 
 #[cfg(test)]
@@ -74,35 +45,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn built_again_only_when_an_input_changed() {
+    fn built_again_only_when_something_changed() {
         let temp = tempfile::tempdir().unwrap();
-        let (place, source) = (temp.path().join("greet"), temp.path().join("greet/app.py"));
-        let product = place.join("greet.wasm");
-        fs::create_dir(&place).unwrap();
-        fs::write(&source, "one").unwrap();
+        let (source, place) = (temp.path().join("source"), temp.path().join("place"));
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("app.py"), "one").unwrap();
 
         let builds = Cell::new(0);
-        let build = || {
-            let built = build_once(&place, &[&place], "tool 1", || {
+        let build = |commands: &str| {
+            build_once(&place, &[&source], commands, || {
+                assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "it begins with nothing");
                 builds.set(builds.get() + 1);
-                fs::write(&product, "built").unwrap();
-                Ok(product.clone())
-            });
-            assert_eq!(built.unwrap(), product);
+                fs::write(place.join("app.wasm"), "built").map_err(|error| error.to_string())
+            })
+            .unwrap();
             builds.get()
         };
-        assert_eq!(build(), 1);
-        assert_eq!(build(), 1, "nothing has changed");
-        fs::write(&source, "two").unwrap();
-        assert_eq!(build(), 2, "the source has changed");
-        fs::remove_file(&product).unwrap();
-        assert_eq!(build(), 3, "the product is gone");
+        assert_eq!(build("make"), 1);
+        assert_eq!(build("make"), 1, "nothing has changed");
+        fs::write(source.join("app.py"), "two").unwrap();
+        assert_eq!(build("make"), 2, "the source has changed");
+        assert_eq!(build("make all"), 3, "the commands have changed");
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(build("make all"), 4, "the product is gone");
     }
 
     #[test]
-    fn a_build_that_leaves_nothing_is_an_error() {
+    fn a_build_that_failed_is_tried_again() {
         let temp = tempfile::tempdir().unwrap();
-        let error = build_once(&temp.path().join("x"), &[], "", || Ok(temp.path().join("x.wasm"))).unwrap_err();
-        assert!(error.contains("x.wasm"), "{error}");
+        let place = temp.path().join("place");
+        build_once(&place, &[], "", || Err("no".to_owned())).unwrap_err();
+        let built = Cell::new(false);
+        build_once(&place, &[], "", || {
+            built.set(true);
+            Ok(())
+        })
+        .unwrap();
+        assert!(built.get());
     }
 }

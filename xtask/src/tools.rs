@@ -33,6 +33,9 @@ const LANGUAGE_PROGRAMS: &[Program] = &[
     Program { name: "python3", package: "python3-venv" },
 ];
 
+/// The oldest version of Node.js that the tools of JavaScript run on.
+const NODE: u32 = 20;
+
 /// Not programs, but what one compiles programs with: found by a file.
 const WASI_LIBC: &str = "wasi-libc";
 const COMPILER_RT: &str = "compiler-rt for wasm32";
@@ -69,7 +72,16 @@ pub fn ensure_test_programs() -> Result {
 
 /// The same for what the commands in other languages are built with.
 pub fn ensure_language_programs() -> Result {
-    ensure(LANGUAGE_PROGRAMS)
+    ensure(LANGUAGE_PROGRAMS)?;
+    // It says `v20.1.2`.
+    let version = shell::ask(Command::new("node").arg("--version")).unwrap_or_default();
+    match version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok()) {
+        Some(major) if major >= NODE => Ok(()),
+        _ => Err(format!(
+            "the commands in JavaScript are built with Node.js {NODE} or later, and `node --version` says `{version}`\n\
+             https://nodejs.org has newer ones; `cargo xtask test --quick` does without"
+        )),
+    }
 }
 
 fn ensure(programs: &[Program]) -> Result {

@@ -9,6 +9,9 @@ use crate::shell::Result;
 /// The target that guests are built for. Its linker makes components.
 pub const WASM_TARGET: &str = "wasm32-wasip2";
 
+/// The target of programs that are built as core modules, which the host adapts.
+pub const WASM_TARGET_PREVIEW_1: &str = "wasm32-wasip1";
+
 pub struct Tree {
     root: PathBuf,
     /// `CARGO_TARGET_DIR`, made absolute because cargo runs in two directories here.
@@ -58,6 +61,11 @@ impl Tree {
 
     pub fn host_binary(&self) -> PathBuf {
         self.target().join("release/wasmline")
+    }
+
+    /// The host as `cargo test` builds and tests it.
+    pub fn tested_host(&self) -> PathBuf {
+        self.target().join("debug/wasmline")
     }
 
     /// Where cargo leaves the guests it has built.
