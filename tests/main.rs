@@ -14,6 +14,7 @@ mod escaping;
 mod explain;
 mod hostile;
 mod hot_reload;
+mod identity;
 mod inspect;
 #[cfg(feature = "languages")]
 mod languages;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Overrides;
+use crate::config::{self, Overrides};
 use crate::logging::LogFormat;
 
 /// A TCP host where a line from a client runs as a sandboxed WebAssembly command.
@@ -29,6 +29,8 @@ pub enum Action {
     Inspect(Inspect),
     /// Say which rule of which file allows or denies what a command wants.
     Explain(Explain),
+    /// Make a token for a client, and the line that makes a tenant accept it.
+    Token(Token),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -100,6 +102,24 @@ pub struct Inspect {
     /// How the answer looks.
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the token, which is shown nowhere else, and below it what goes into the tenant's table in \
+                        the configuration. The client's first line is `auth` and the token."
+)]
+pub struct Token {
+    /// What the log calls it
+    #[arg(default_value = "client", value_parser = name)]
+    pub name: String,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    config::is_name(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit".to_owned())
 }
 
 /// How an answer looks.
