@@ -1,8 +1,9 @@
 //! `wasmline check` says what would not serve, and why, without serving.
 
 use std::fs;
+use std::path::Path;
 
-use crate::support::{HostBuilder, pipe_into, wasmline};
+use crate::support::{Authority, HostBuilder, pipe_into, quoted, wasmline};
 
 fn check(builder: &HostBuilder, more: &str) -> crate::support::Outcome {
     let dir = builder.files();
@@ -61,4 +62,22 @@ fn directories_and_variables_that_are_not_granted_are_named() {
 fn a_broken_configuration_is_located() {
     let builder = HostBuilder::new();
     check(&builder, "[tenants.default.limitz]\n").exited(1).says(&["check.toml:3", "limitz", "limits"]);
+}
+
+#[test]
+fn a_listeners_certificate_that_cannot_be_used_is_named() {
+    let builder = HostBuilder::new();
+    let authority = Authority::new();
+    let own = authority.issue("localhost");
+    let listener = |key: &Path| {
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:7001\"\ntenant = \"default\"\n[listener.tls]\ncertificate = {}\nkey = {}\n",
+            quoted(&own.certificate),
+            quoted(key)
+        )
+    };
+    let out = check(&builder, &listener(&own.key)).exited(0).out();
+    assert!(!out.contains("refused"), "{out}");
+    let out = check(&builder, &listener(&own.key.with_file_name("missing.key"))).exited(1).out();
+    assert!(out.contains("listener 127.0.0.1:7001\n  refused    ") && out.contains("missing.key"), "{out}");
 }

@@ -15,6 +15,7 @@ mod escaping;
 mod explain;
 mod hostile;
 mod hot_reload;
+mod identity;
 mod inspect;
 mod languages;
 mod limits;

@@ -9,6 +9,7 @@ use crate::machine::{self, Machine};
 use crate::policy::Grants;
 use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
+use crate::server;
 use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
 
 /// Loads everything as the server would, and writes a line for each command. Returns how many reasons there are not to
@@ -25,8 +26,15 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     let shares = Shares::of(&config.server, machine::plan(config, &Machine::look())?);
     let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
-    let report = tenants.values().map(|tenant| report(tenant, out));
-    report.sum::<io::Result<usize>>().map_err(|error| format!("cannot write: {error}"))
+    let mut report = || {
+        let listeners = server::check(config);
+        for (place, problem) in &listeners {
+            writeln!(out, "listener {place}\n  refused    {problem}")?;
+        }
+        let commands = tenants.values().map(|tenant| report(tenant, out)).sum::<io::Result<usize>>()?;
+        Ok(listeners.len() + commands)
+    };
+    report().map_err(|error: io::Error| format!("cannot write: {error}"))
 }
 
 fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Name, Overrides};
+use crate::config::{self, Name, Overrides};
 use crate::logging::LogFormat;
 use crate::new::Language;
 
@@ -32,6 +32,8 @@ pub enum Action {
     Explain(Explain),
     /// Write a small project for a new command, ready to be built.
     New(New),
+    /// Make a token for a client, and the line that makes a tenant accept it.
+    Token(Token),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -117,6 +119,24 @@ pub struct Inspect {
     /// How the answer looks.
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Output,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the token, which is shown nowhere else, and below it what goes into the tenant's table in \
+                        the configuration. The client's first line is `auth` and the token."
+)]
+pub struct Token {
+    /// What the log calls it
+    #[arg(default_value = "client", value_parser = name)]
+    pub name: String,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    config::is_name(text)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit".to_owned())
 }
 
 /// How an answer looks.

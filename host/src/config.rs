@@ -5,13 +5,14 @@
 //! what they replace. Whoever holds a [`Config`] need not check it again.
 
 mod limits;
+mod listener;
 mod load;
 mod nearest;
 mod raw;
 mod reach;
 mod units;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io;
@@ -25,9 +26,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::limits::Limits;
+pub use self::listener::{CertificateName, Listener, Place, Proof, Tls};
+use self::listener::{flag_listeners, listeners};
 pub use self::load::{ConfigError, Document};
-use self::raw::{Address, RawConfig, RawListener, RawTenant};
-use self::units::{MAX_COUNT, Settings};
+use self::raw::{RawConfig, RawTenant, RawToken};
+use self::units::{MAX_COUNT, Settings, Sha256};
 pub use self::units::{Name, is_name, settings};
 use crate::policy::Grants;
 
@@ -68,15 +71,6 @@ pub struct Overrides {
     pub cache: Option<PathBuf>,
 }
 
-/// One address at which clients are accepted, all of them on behalf of one tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Where to listen. Port 0 leaves the choice to the machine.
-    pub address: SocketAddr,
-    /// The tenant on whose behalf clients are served.
-    pub tenant: String,
-}
-
 /// One of the parties that share the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tenant {
@@ -92,8 +86,19 @@ pub struct Tenant {
     pub grants: Grants,
     /// How much its commands may use.
     pub limits: Limits,
+    /// What shows that a client is the tenant's, where a listener asks for a token.
+    pub tokens: Vec<Token>,
     /// Settings by command, over those of the command's sidecar.
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A token, of which only the hash is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What the log calls it.
+    pub name: String,
+    /// The token's SHA-256.
+    pub sha256: [u8; 32],
 }
 
 /// What concerns all tenants together, `[server]`.
@@ -103,6 +108,18 @@ pub struct Server {
     /// Connections at once, all listeners together.
     #[serde(deserialize_with = "units::count")]
     pub max_connections: usize,
+    /// Connections at once from one source: an IPv4 address, an IPv6 network of 64 bits, a user of this machine.
+    #[serde(deserialize_with = "units::count")]
+    pub max_connections_per_source: usize,
+    /// Connections at once that still have to show whose they are, all listeners together.
+    #[serde(deserialize_with = "units::count")]
+    pub max_handshakes: usize,
+    /// The same from one source.
+    #[serde(deserialize_with = "units::count")]
+    pub max_handshakes_per_source: usize,
+    /// How long a client may take to show whose it is: PROXY header, TLS and token together.
+    #[serde(deserialize_with = "units::duration")]
+    pub handshake_timeout: Duration,
     /// The longest line in bytes, without LF and one CR before it.
     #[serde(deserialize_with = "units::bytes")]
     pub max_line: usize,
@@ -141,6 +158,10 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_connections_per_source: 256,
+            max_handshakes: 512,
+            max_handshakes_per_source: 128,
+            handshake_timeout: Duration::from_secs(10),
             max_line: 16 * 1024,
             idle_timeout: Duration::from_mins(30),
             line_timeout: Duration::from_secs(30),
@@ -248,7 +269,7 @@ impl Config {
             tenant.get_mut().commands = vec![commands.clone()];
         }
         let server = server(raw.server, directory, overrides)?;
-        let mut listeners = listeners(document, raw.listener, &raw.tenants)?;
+        let mut listeners = listeners(document, raw.listener, &raw.tenants, directory)?;
         if !overrides.listen.is_empty() {
             let tenant = main_tenant(&mut raw.tenants, "--listen")?.0;
             listeners = flag_listeners(&overrides.listen, tenant)?;
@@ -260,6 +281,7 @@ impl Config {
         for (Name(name), raw) in raw.tenants {
             tenants.insert(name.clone(), tenant(document, name, raw, directory)?);
         }
+        check_that_tokens_differ(&tenants)?;
         Ok(Self { source: None, server, listeners, tenants })
     }
 }
@@ -308,50 +330,6 @@ fn server(server: Server, directory: &Path, overrides: &Overrides) -> Result<Ser
     Ok(Server { max_connections, cache: absolute(directory, cache), ..server })
 }
 
-/// The listeners of the file, each on an address of its own and for a tenant that there is.
-fn listeners(document: &Document, raw: Vec<RawListener>, tenants: &RawTenants) -> Result<Vec<Listener>, ConfigError> {
-    let mut lines = HashMap::new();
-    let mut listeners = Vec::new();
-    for RawListener { address, tenant } in raw {
-        let names = || tenants.keys().map(|Name(name)| name.as_str());
-        if !names().any(|name| name == tenant.get_ref()) {
-            return Err(document.error(
-                tenant.span(),
-                format!(
-                    "listener.tenant: there is no tenant `{}`; {}",
-                    tenant.get_ref(),
-                    nearest::suggestion(tenant.get_ref(), names())
-                ),
-            ));
-        }
-        let Address(wanted) = *address.get_ref();
-        let line = document.line(address.span());
-        // The machine gives every listener on port 0 a port of its own.
-        if wanted.port() != 0
-            && let Some(other) = lines.insert(wanted, line)
-        {
-            return Err(document.error(
-                address.span(),
-                format!("listener.address: {wanted} is taken by the listener on line {other}"),
-            ));
-        }
-        listeners.push(Listener { address: wanted, tenant: tenant.into_inner() });
-    }
-    Ok(listeners)
-}
-
-/// Listeners that stand in no file, all for one tenant.
-fn flag_listeners(addresses: &[SocketAddr], tenant: &str) -> Result<Vec<Listener>, ConfigError> {
-    let mut listeners: Vec<Listener> = Vec::new();
-    for &address in addresses {
-        if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-            return Err(ConfigError::Unfit(format!("--listen names {address} twice")));
-        }
-        listeners.push(Listener { address, tenant: tenant.to_owned() });
-    }
-    Ok(listeners)
-}
-
 fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory: &Path) -> Result<Tenant, ConfigError> {
     let place = raw.span();
     let raw = raw.into_inner();
@@ -368,6 +346,7 @@ fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory:
         operator: raw.operator,
         grants: raw.grants,
         limits: raw.limits,
+        tokens: tokens(document, raw.tokens)?,
         settings: raw.settings.into_iter().map(|(Name(command), Settings(settings))| (command, settings)).collect(),
     })
 }
@@ -375,6 +354,34 @@ fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory:
 /// How many processors the host may use.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// A tenant's tokens, each under a name of its own.
+fn tokens(document: &Document, raw: Vec<Spanned<RawToken>>) -> Result<Vec<Token>, ConfigError> {
+    let mut tokens: Vec<Token> = Vec::new();
+    for raw in raw {
+        let place = raw.span();
+        let RawToken { name: Name(name), sha256: Sha256(sha256) } = raw.into_inner();
+        if tokens.iter().any(|token| token.name == name) {
+            return Err(document.error(place, format!("two tokens of one tenant are called `{name}`")));
+        }
+        tokens.push(Token { name, sha256 });
+    }
+    Ok(tokens)
+}
+
+/// A token shows one tenant.
+fn check_that_tokens_differ(tenants: &BTreeMap<String, Tenant>) -> Result<(), ConfigError> {
+    let mut seen = BTreeMap::new();
+    for tenant in tenants.values() {
+        for token in &tenant.tokens {
+            let this = format!("`{}` of the tenant `{}`", token.name, tenant.name);
+            if let Some(other) = seen.insert(token.sha256, this.clone()) {
+                return Err(ConfigError::Unfit(format!("the tokens {other} and {this} are the same; make one anew")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The path without needless parts. A relative one is relative to `directory`.

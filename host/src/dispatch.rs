@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::capabilities::Call;
 use crate::error::{Code, Failure};
+use crate::identity::Identity;
 use crate::line::split_words;
 use crate::logging::shortened;
 use crate::registry::{Command, Table};
@@ -33,6 +34,7 @@ pub struct Host {
 pub struct Dispatcher {
     host: Arc<Host>,
     tenant: String,
+    identity: Identity,
     max_line: usize,
 }
 
@@ -44,9 +46,14 @@ struct Places {
 }
 
 impl Dispatcher {
-    /// A dispatcher for a connection of `tenant`.
-    pub fn new(host: Arc<Host>, tenant: String, max_line: usize) -> Dispatcher {
-        Dispatcher { host, tenant, max_line }
+    /// A dispatcher for a connection of `tenant`, made by `identity`.
+    pub fn new(host: Arc<Host>, tenant: String, identity: Identity, max_line: usize) -> Dispatcher {
+        Dispatcher { host, tenant, identity, max_line }
+    }
+
+    /// Who the client is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The tenant's name.

@@ -14,6 +14,8 @@ pub enum Code {
     Failed,
     /// A WASI program exited with a status other than 0.
     Exit,
+    /// The client has not shown that it is anyone's here.
+    Denied,
     /// A wall-clock bound passed: the invocation's, or the connection's wait for a line.
     Timeout,
     /// The invocation used up its CPU time.
@@ -44,6 +46,7 @@ impl Code {
         match self {
             Code::Failed => "failed",
             Code::Exit => "exit",
+            Code::Denied => "denied",
             Code::Timeout => "timeout",
             Code::Cpu => "cpu",
             Code::Memory => "memory",

@@ -14,6 +14,8 @@ use crate::wire::HIGH_WATER;
 const MEMORY_PARTS: (u64, u64) = (3, 4);
 /// Descriptors of the host itself: the runtime, the log, the watcher, the compilers.
 const OWN_DESCRIPTORS: u64 = 64;
+/// Clients that are told at once that they are refused; beyond them a connection is just closed.
+pub const REFUSALS: usize = 64;
 /// Descriptors of a child process in the host: its two pipes and the one that tells its end.
 const CHILD_DESCRIPTORS: u64 = 3;
 /// Mappings of a stack in the pool, of a memory in use, and of a loaded command, as counted in `/proc/PID/maps`.
@@ -88,15 +90,18 @@ fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
     let files = config.tenants.values().filter(opens);
     let files: u64 = files.map(|tenant| (tenant.limits.concurrency * HOST_OBJECTS) as u64).sum();
     let jobs = config.server.hash_jobs as u64;
-    let needed = config.server.max_connections as u64 + children + files + jobs + OWN_DESCRIPTORS;
+    let connections = config.server.max_connections as u64;
+    // Whoever is turned away takes one as well, for as long as it takes to be told.
+    let unknown = (config.server.max_handshakes + REFUSALS) as u64;
+    let needed = connections + unknown + children + files + jobs + OWN_DESCRIPTORS;
     if needed <= machine.descriptors {
         return Ok(());
     }
     Err(format!(
-        "the host may have {} descriptors open and needs {needed}: {} for server.max-connections, {children} for the \
-         tenants' limits.children, {files} for files in granted directories (limits.concurrency), and some of its own; \
+        "the host may have {} descriptors open and needs {needed}: {connections} for server.max-connections, {unknown} \
+         for server.max-handshakes and clients that are turned away, {children} for the tenants' limits.children, {files} for files in granted directories (limits.concurrency), and some of its own; \
          raise the hard limit (`ulimit -n`, `LimitNOFILE=` of systemd) or lower these",
-        machine.descriptors, config.server.max_connections
+        machine.descriptors
     ))
 }
 

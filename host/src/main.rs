@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod escape;
 mod explain;
+mod identity;
 mod inspect;
 mod line;
 mod logging;
@@ -22,6 +23,7 @@ mod server;
 mod session;
 mod task;
 mod tenants;
+mod token;
 mod wire;
 
 use std::io::Write;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Action, Check, Cli, Inspect, Output, Serve};
+use cli::{Action, Check, Cli, Inspect, Output, Serve, Token};
 use config::{Config, Overrides};
 
 /// The first descriptor after the standard ones.
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Action::Check(check) => report(run_check(&check)),
         Action::Explain(explain) => explain::run(&explain),
         Action::New(new) => report(new::run(&new)),
+        Action::Token(token) => report(run_token(&token)),
         Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
     }
 }
@@ -87,6 +90,11 @@ fn run_inspect(arguments: &Inspect) -> Result<(), String> {
         Output::Text => report.to_string(),
         Output::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",
     };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+}
+
+fn run_token(arguments: &Token) -> Result<(), String> {
+    let text = token::announcement(&arguments.name, &token::make()?);
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use arc_swap::ArcSwap;
+use rustix::process::getuid;
 use tokio::sync::Semaphore;
 
 use crate::capabilities;
@@ -19,6 +20,7 @@ use crate::config::{Config, Overrides};
 use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
 use crate::error::Failure;
+use crate::identity::{Credential, Identity};
 use crate::logging::{self, LogFormat};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry};
@@ -95,7 +97,9 @@ async fn call(
     here.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(here)?;
     let wire = Arc::new(Wire::new(stream, PEER.to_owned(), WireLimits::of(&config.server)));
-    let dispatcher = Dispatcher::new(host, tenant, config.server.max_line);
+    let credential = Credential::User(getuid().as_raw());
+    let identity = Identity { credential, listener: "the command line".into(), peer: PEER.to_owned() };
+    let dispatcher = Dispatcher::new(host, tenant, identity, config.server.max_line);
     let ended = dispatcher.run_words(&wire, words).await?;
     wire.end_output().await?;
     Ok(ended)

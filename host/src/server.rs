@@ -1,6 +1,15 @@
 //! Listeners, connections and signals: from a configuration to a server that drains.
 
 mod connections;
+mod entrance;
+mod failures;
+mod handshake;
+mod listener;
+mod places;
+mod proxy;
+mod socket_file;
+mod tls;
+mod tokens;
 
 use std::io::{self, Write};
 use std::pin::pin;
@@ -9,20 +18,22 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Strictness, Tenants};
-use connections::{Connections, accept, bind};
+use connections::Connections;
+use entrance::Entrance;
+use listener::{Listening, accept};
+use tokens::Tokens;
 
 /// How long connections get to let go of what they hold once the drain is over.
 const ABORT_TIME: Duration = Duration::from_secs(2);
@@ -64,6 +75,12 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
     Ok(())
 }
 
+/// What is wrong with the files of the configuration's listeners, without opening any.
+pub fn check(config: &Config) -> Vec<(&Place, String)> {
+    let problem = |listener| Entrance::new("", listener).err();
+    config.listeners.iter().filter_map(|listener| Some((&listener.place, problem(listener)?))).collect()
+}
+
 /// The running server.
 struct Server {
     connections: Arc<Connections>,
@@ -71,7 +88,7 @@ struct Server {
     loading: Arc<Mutex<()>>,
     registry: Arc<Registry>,
     shares: Shares,
-    listeners: Vec<Listening>,
+    doors: Vec<Door>,
     /// What cannot change while the host runs.
     started_with: config::Server,
     machine: Machine,
@@ -82,9 +99,12 @@ struct Server {
 }
 
 /// A listener at work.
-struct Listening {
+struct Door {
     /// As it was asked for.
     listener: Listener,
+    /// Where it is, with the real port.
+    place: String,
+    entrance: Arc<ArcSwap<Entrance>>,
     stop: CancellationToken,
     /// Ends once its socket is closed.
     accepting: JoinHandle<()>,
@@ -108,22 +128,22 @@ impl Server {
             instances: Arc::new(Semaphore::new(invocations)),
             invocations: AtomicU64::new(1),
         };
-        let connections = Arc::new(Connections::new(host, config.server.clone()));
+        let connections = Arc::new(Connections::new(host, config.server.clone(), Tokens::default().succeed(config)));
         let mut server = Server {
             connections,
             loading: Arc::default(),
             registry,
             shares,
-            listeners: Vec::new(),
+            doors: Vec::new(),
             started_with: config.server.clone(),
             machine,
             invocations,
             largest_memory: memory,
         };
-        let sockets = config.listeners.iter().map(|listener| Ok((listener, bind(listener.address)?)));
-        // All are bound before the first is announced, so that what was announced stays.
-        for (listener, socket) in sockets.collect::<Result<Vec<_>, String>>()? {
-            server.listen(listener, socket)?;
+        let opened = config.listeners.iter().map(|listener| Ok((listener, open(listener)?)));
+        // All are open before the first is announced, so that what was announced stays.
+        for (listener, (listening, entrance)) in opened.collect::<Result<Vec<_>, String>>()? {
+            server.listen(listener, listening, entrance);
         }
         let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
         tokio::spawn(watch(connections, loading, Arc::clone(&server.registry)));
@@ -131,18 +151,18 @@ impl Server {
     }
 
     /// Announces a listener and accepts on it.
-    fn listen(&mut self, listener: &Listener, socket: TcpListener) -> Result<(), String> {
-        let address = socket.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
+    fn listen(&mut self, listener: &Listener, listening: Listening, entrance: Entrance) {
+        let place = entrance.listener.to_string();
         // Whoever started the host may have stopped reading; that is no reason to stop serving.
-        if let Err(error) = writeln!(io::stdout(), "listening on {address}") {
+        if let Err(error) = writeln!(io::stdout(), "listening on {place}") {
             tracing::warn!(%error, "cannot announce a listener on standard output");
         }
-        tracing::info!(%address, tenant = %listener.tenant, "listening");
+        tracing::info!(address = place, "listening");
         let stop = self.connections.draining.child_token();
-        let accept = accept(socket, listener.tenant.clone(), Arc::clone(&self.connections), stop.clone());
+        let entrance = Arc::new(ArcSwap::from_pointee(entrance));
+        let accept = accept(listening, Arc::clone(&entrance), Arc::clone(&self.connections), stop.clone());
         let accepting = tokio::spawn(accept);
-        self.listeners.push(Listening { listener: listener.clone(), stop, accepting });
-        Ok(())
+        self.doors.push(Door { listener: listener.clone(), place, entrance, stop, accepting });
     }
 
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
@@ -177,6 +197,8 @@ impl Server {
         };
         self.connections.host.tenants.store(Arc::new(tenants));
         self.connections.set_settings(config.server.clone());
+        let tokens = self.connections.tokens.load().succeed(&config);
+        self.connections.tokens.store(Arc::new(tokens));
         self.replace_listeners(&config).await;
         tracing::info!("configuration reloaded");
     }
@@ -212,26 +234,33 @@ impl Server {
         }
     }
 
+    /// A listener that stays where it is keeps its socket and gets its new rules, so nobody finds it closed.
     async fn replace_listeners(&mut self, config: &Config) {
-        let mut old = std::mem::take(&mut self.listeners);
+        let mut old = std::mem::take(&mut self.doors);
         let mut new = Vec::new();
         for listener in &config.listeners {
-            match old.iter().position(|known| known.listener == *listener) {
-                Some(index) => self.listeners.push(old.swap_remove(index)),
+            let stays = |door: &Door| door.listener == *listener || door.listener.place.is_same(&listener.place);
+            match old.iter().position(stays) {
+                Some(index) => {
+                    let mut door = old.swap_remove(index);
+                    door.change(listener);
+                    self.doors.push(door);
+                }
                 None => new.push(listener),
             }
         }
-        // What is not wanted is given up first, for an address may only have changed its tenant.
-        for Listening { listener, stop, accepting } in old {
-            tracing::info!(address = %listener.address, tenant = %listener.tenant, "no longer listening");
+        // What is not wanted is given up first, for the new may need what it has.
+        for Door { place, stop, accepting, .. } in old {
+            tracing::info!(address = place, "no longer listening");
             stop.cancel();
             if let Err(error) = accepting.await {
                 tracing::error!(%error, "a listener ended badly");
             }
         }
         for listener in new {
-            if let Err(error) = bind(listener.address).and_then(|socket| self.listen(listener, socket)) {
-                tracing::error!(error, "listener not opened");
+            match open(listener) {
+                Ok((listening, entrance)) => self.listen(listener, listening, entrance),
+                Err(error) => tracing::error!(error, "listener not opened"),
             }
         }
     }
@@ -241,6 +270,10 @@ impl Server {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), "draining");
         self.connections.draining.cancel();
+        for door in self.doors {
+            // It ends at once, and takes the file of its socket with it.
+            let _ = door.accepting.await;
+        }
         self.connections.tasks.close();
         if tokio::time::timeout(time, self.connections.tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -253,6 +286,37 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+impl Door {
+    /// Takes over other rules, and certificates as they are now. Those that cannot be used leave the old in force.
+    fn change(&mut self, listener: &Listener) {
+        let changed = Entrance::new(&self.place, listener).and_then(|entrance| {
+            if let Place::Unix { path, mode } = &listener.place
+                && listener.place != self.listener.place
+            {
+                socket_file::set_mode(path, *mode).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            Ok(entrance)
+        });
+        match changed {
+            Ok(entrance) => {
+                self.entrance.store(Arc::new(entrance));
+                self.listener = listener.clone();
+            }
+            Err(error) => {
+                tracing::error!(address = self.place, error, "listener not changed; it goes on as it was");
+            }
+        }
+    }
+}
+
+/// Opens a listener. Its certificates are read first, so that nobody is accepted who could not be served.
+fn open(listener: &Listener) -> Result<(Listening, Entrance), String> {
+    let mut entrance = Entrance::new("", listener)?;
+    let listening = Listening::open(&listener.place)?;
+    entrance.listener = listening.place()?.into();
+    Ok((listening, entrance))
 }
 
 async fn load_tenants(

@@ -30,6 +30,9 @@ pub enum End {
     /// The server is draining.
     #[error("the server is stopping")]
     Draining,
+    /// What the client was recognised by is not accepted any more.
+    #[error("its token was taken back")]
+    Revoked,
     /// The client vanished or stopped reading.
     #[error(transparent)]
     Gone(#[from] Gone),
@@ -42,6 +45,11 @@ pub async fn serve(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
             Ok(()) => end,
             Err(gone) => End::Gone(gone),
         },
+        Err(Gone::CutOff) => {
+            // Some clients never say that their input ends; they read on, and are owed the end of the output.
+            let _ = wire.finish().await;
+            End::Gone(Gone::CutOff)
+        }
         Err(gone) => End::Gone(gone),
     }
 }

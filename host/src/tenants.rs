@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-pub use share::{MemoryInUse, Part, Place, Shares};
+pub use share::{MemoryInUse, Part, Place, Shares, share};
 
 use crate::config::{self, Config, Limits};
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! same wire, and they are never contended. Output is kept until a watermark, until the task has to wait for something, or
 //! until no further line is at hand, so that a batch of pipelined lines costs one write.
 
+pub mod socket;
+pub mod tls;
 mod transport;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -67,10 +69,21 @@ impl WireLimits {
 pub enum Gone {
     /// The socket failed: the client vanished.
     #[error("the client is gone: {0}")]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
+    /// A TLS connection ended, though the client had not said that it would send no more. What it meant to send is not
+    /// known, so this is no end of input.
+    #[error("the client's input was cut off")]
+    CutOff,
     /// The client did not read its replies in time.
     #[error("the client did not read for {0:?}")]
     WriteTimeout(Duration),
+}
+
+impl From<io::Error> for Gone {
+    fn from(error: io::Error) -> Gone {
+        // A socket's end of input is no error, so only TLS says this.
+        if error.kind() == ErrorKind::UnexpectedEof { Gone::CutOff } else { Gone::Socket(error) }
+    }
 }
 
 /// What the session finds when it asks for the next line.
@@ -292,20 +305,21 @@ impl Wire {
     /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.
     pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
         let output = &mut *lock(&self.output);
-        while output.buffer.len() - output.sent > keep {
-            match self.transport.poll_write(cx, &output.buffer[output.sent..]) {
-                Poll::Ready(sent) => output.sent += sent?,
-                Poll::Pending => {
-                    let deadline = output
-                        .deadline
-                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + self.limits.write)));
-                    ready!(deadline.as_mut().poll(cx));
-                    return Poll::Ready(Err(Gone::WriteTimeout(self.limits.write)));
-                }
-            }
+        if let Poll::Ready(sent) = self.poll_send(output, cx, keep) {
+            sent?;
+            output.settle(keep);
+            return Poll::Ready(Ok(()));
         }
-        output.settle(keep);
-        Poll::Ready(Ok(()))
+        let in_time = || Box::pin(sleep_until(Instant::now() + self.limits.write));
+        ready!(output.deadline.get_or_insert_with(in_time).as_mut().poll(cx));
+        Poll::Ready(Err(Gone::WriteTimeout(self.limits.write)))
+    }
+
+    fn poll_send(&self, output: &mut OutputState, cx: &mut Context<'_>, keep: usize) -> Poll<io::Result<()>> {
+        while output.buffer.len() - output.sent > keep {
+            output.sent += ready!(self.transport.poll_write(cx, &output.buffer[output.sent..]))?;
+        }
+        if keep == 0 { self.transport.poll_flush(cx) } else { Poll::Ready(Ok(())) }
     }
 
     /// Waits until the socket has failed: the client reset the connection. An end of input is no failure.
@@ -316,7 +330,11 @@ impl Wire {
     /// Sends what is left, and says that no more will come.
     pub async fn end_output(&self) -> Result<(), Gone> {
         self.flush().await?;
-        Ok(self.transport.shutdown()?)
+        let shutdown = poll_fn(|cx| self.transport.poll_shutdown(cx));
+        match tokio::time::timeout(self.limits.write, shutdown).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(Gone::WriteTimeout(self.limits.write)),
+        }
     }
 
     /// Ends the connection so that the client gets everything: sends what is left, says that no more will come, and

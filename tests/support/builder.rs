@@ -142,8 +142,13 @@ impl HostBuilder {
     }
 
     /// A listener for the tenant. Without any there is one, for `default`.
-    pub fn listener(mut self, tenant: &str) -> HostBuilder {
-        self.listeners.push(tenant.to_owned());
+    pub fn listener(self, tenant: &str) -> HostBuilder {
+        self.listener_with(&format!("address = \"127.0.0.1:0\"\ntenant = {tenant:?}"))
+    }
+
+    /// A listener with these keys, and tables of its own.
+    pub fn listener_with(mut self, toml: &str) -> HostBuilder {
+        self.listeners.push(toml.to_owned());
         self
     }
 
@@ -250,11 +255,9 @@ impl HostBuilder {
     pub fn config(&self) -> String {
         let mut parts = vec!["[server]".to_owned()];
         parts.extend(self.server.iter().cloned());
-        let default = [String::from("default")];
+        let default = [String::from("address = \"127.0.0.1:0\"\ntenant = \"default\"")];
         let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };
-        for tenant in listeners {
-            parts.push(format!("\n[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = {tenant:?}"));
-        }
+        parts.extend(listeners.iter().map(|keys| format!("\n[[listener]]\n{keys}")));
         parts.push("\n[tenants.default]\ncommands = [\"commands\"]".to_owned());
         parts.extend(self.tenant.iter().cloned());
         parts.push("\n[tenants.default.limits]".to_owned());

@@ -1,16 +1,18 @@
 //! A client on a raw socket: exact bytes, and never a hang.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::wait::PATIENCE;
 
 pub struct Client {
-    stream: TcpStream,
+    stream: Socket,
     /// Received, but not handed out yet.
     pending: Vec<u8>,
     replies: usize,
@@ -26,28 +28,44 @@ pub struct Reply {
 impl Client {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Client {
-        Client::over(TcpStream::connect_timeout(&address, PATIENCE).expect("the host accepts"))
+        Client::over(tcp(address), &address.into())
+    }
+
+    /// A client that comes from this address of the machine: any of 127.0.0.0/8 will do.
+    #[track_caller]
+    pub fn connect_from(source: &str, address: SocketAddr) -> Client {
+        let socket = tcp(address);
+        let source: IpAddr = source.parse().expect("an address");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("the machine has this address");
+        Client::over(socket, &address.into())
+    }
+
+    /// A client of a Unix socket.
+    #[track_caller]
+    pub fn connect_unix(path: &Path) -> Client {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        Client::over(socket, &SockAddr::unix(path).expect("a socket's path"))
     }
 
     /// A client whose kernel takes only a few KiB that it has not read.
     #[track_caller]
     pub fn with_small_window(address: SocketAddr) -> Client {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        let socket = tcp(address);
         socket.set_recv_buffer_size(4096).expect("a small buffer");
-        socket.connect_timeout(&address.into(), PATIENCE).expect("the host accepts");
-        Client::over(socket.into())
+        Client::over(socket, &address.into())
     }
 
-    fn over(stream: TcpStream) -> Client {
+    #[track_caller]
+    fn over(stream: Socket, address: &SockAddr) -> Client {
+        stream.connect_timeout(address, PATIENCE).expect("the host accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
         Client { stream, pending: Vec::new(), replies: 0 }
     }
 
     /// The address that the host sees this client at.
     pub fn address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("an address")
+        self.stream.local_addr().ok().and_then(|address| address.as_socket()).expect("a TCP address")
     }
 
     #[track_caller]
@@ -161,7 +179,7 @@ impl Client {
     #[track_caller]
     pub fn is_silent(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
-        let peeked = self.stream.peek(&mut [0]);
+        let peeked = self.stream.peek(&mut [MaybeUninit::uninit()]);
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let nothing =
             matches!(&peeked, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
@@ -175,7 +193,7 @@ impl Client {
 
     /// Vanishes without a goodbye: the host's kernel receives a reset.
     pub fn vanish(self) {
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a linger of zero");
+        self.stream.set_linger(Some(Duration::ZERO)).expect("a linger of zero");
     }
 
     #[track_caller]
@@ -209,11 +227,23 @@ impl Client {
     }
 }
 
+fn tcp(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.set_tcp_nodelay(true).expect("no delay");
+    socket
+}
+
 impl Reply {
     /// Asserts the whole reply.
     #[track_caller]
     pub fn is<const N: usize>(&self, expected: [&str; N]) {
         assert_eq!(self.lines, expected, "the reply to {:?}", self.request);
+    }
+
+    /// Asserts the first line of the reply.
+    #[track_caller]
+    pub fn begins_with(&self, line: &str) {
+        assert_eq!(self.lines.first().map(String::as_str), Some(line), "the reply to {:?}", self.request);
     }
 
     /// Asserts that the reply ends with an error line of the code; returns the lines before it.

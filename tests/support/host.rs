@@ -30,6 +30,7 @@ pub struct Host {
     child: Child,
     shown: String,
     stdout: Arc<Mutex<Vec<String>>>,
+    places: Vec<String>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -49,35 +50,35 @@ impl Host {
                 lines.lock().expect("not poisoned").push(line);
             }
         });
-        let mut host = Host { dir, child, shown, stdout, addresses: Vec::new() };
+        let mut host = Host { dir, child, shown, stdout, places: Vec::new(), addresses: Vec::new() };
         // It compiles what it has to serve before it listens.
-        host.addresses = eventually_some_within(COMPILING, "the host listens", || {
+        host.places = eventually_some_within(COMPILING, "the host listens", || {
             if let Some(status) = host.child.try_wait().expect("the host can be waited for") {
                 panic!("the host ended before it listened: {status}");
             }
-            let addresses = host.listening_on();
-            (addresses.len() == listeners).then_some(addresses)
+            let places = host.listening_on();
+            (places.len() == listeners).then_some(places)
         });
+        host.addresses = host.places.iter().filter_map(|place| place.parse().ok()).collect();
         host
     }
 
-    /// The addresses from the readiness lines, in their order.
-    fn listening_on(&self) -> Vec<SocketAddr> {
+    /// The places from the readiness lines so far, in their order.
+    pub fn listening_on(&self) -> Vec<String> {
         let lines = self.stdout.lock().expect("not poisoned");
-        let address = |line: &String| line.strip_prefix("listening on ")?.parse().ok();
-        lines.iter().filter_map(address).collect()
+        lines.iter().filter_map(|line| line.strip_prefix("listening on ").map(str::to_owned)).collect()
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The address of the first listener.
+    /// The address of the first TCP listener.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// The addresses of all listeners, in the configuration's order.
+    /// The addresses of all TCP listeners, in the configuration's order.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -126,6 +127,16 @@ impl Host {
             let log = self.log();
             log.lines().find(|line| texts.iter().all(|text| line.contains(text))).map(str::to_owned)
         })
+    }
+
+    /// Has it read its configuration again, and waits until it has. Returns what it logged meanwhile.
+    #[track_caller]
+    pub fn reload(&self) -> String {
+        const DONE: &str = "configuration reloaded";
+        let before = self.log();
+        self.signal(Signal::HUP);
+        eventually("the configuration is reloaded", || self.log().matches(DONE).count() > before.matches(DONE).count());
+        self.log()[before.len()..].to_owned()
     }
 
     pub fn signal(&self, signal: Signal) {

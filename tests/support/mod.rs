@@ -3,11 +3,13 @@
 //!
 //! - `builder` writes a configuration and a commands directory; `host` runs `wasmline serve` on them.
 //! - `client` is a raw socket, for exact bytes; `programs` runs real clients such as `nc`, and `session` types into one.
+//! - `certificates` makes them for clients that speak TLS.
 //! - `follower` is a child that runs until it is killed.
 //! - `guests` finds the built commands and fixtures; `components` makes small ones from text.
 //! - `machine` reads `/proc`; `wait` is the only place that waits for anything.
 
 mod builder;
+mod certificates;
 mod client;
 pub mod components;
 mod follower;
@@ -19,6 +21,7 @@ mod session;
 mod wait;
 
 pub use builder::{HostBuilder, quoted};
+pub use certificates::{Authority, Certificate};
 pub use client::Client;
 pub use follower::Follower;
 pub use host::Host;

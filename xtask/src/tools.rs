@@ -18,6 +18,7 @@ const TEST_PROGRAMS: &[Program] = &[
     Program { name: "ncat", package: "ncat" },
     Program { name: "socat", package: "socat" },
     Program { name: "telnet", package: "inetutils-telnet" },
+    Program { name: "openssl", package: "openssl" },
     Program { name: "sha1sum", package: "coreutils" },
 ];
 

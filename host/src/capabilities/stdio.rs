@@ -19,7 +19,7 @@ use super::log::{MAX_RECORD, record};
 use crate::line::Line;
 use crate::registry::sidecar::{Stderr, Stdin};
 use crate::sandbox::{Program, Stop};
-use crate::wire::{Input, OutputLimit};
+use crate::wire::{Gone, Input, OutputLimit};
 
 /// Bytes that a stream takes at once. wasmtime lets a guest make it allocate as many.
 const PERMIT: usize = 64 * 1024;
@@ -138,6 +138,8 @@ struct Lines {
 struct Taken {
     bytes: Vec<u8>,
     ended: bool,
+    /// The client vanished, which the program must not take for the end of its input.
+    gone: Option<Gone>,
 }
 
 impl Lines {
@@ -150,29 +152,33 @@ impl Lines {
         if self.taken().ended || !self.taken().bytes.is_empty() {
             return;
         }
-        // Whatever is wrong with a line or the connection ends the input; the session deals with it afterwards.
-        let line = match self.call.wire.next_line().await {
-            Ok(Input::Line(Line::Text(line))) if line != LAST_LINE => Some(line),
-            _ => None,
-        };
+        let line = self.call.wire.next_line().await;
         let mut taken = self.taken();
         match line {
-            Some(line) => {
+            Ok(Input::Line(Line::Text(line))) if line != LAST_LINE => {
                 taken.bytes = line.into_bytes();
                 taken.bytes.push(b'\n');
             }
-            None => taken.ended = true,
+            // Whatever is wrong with a line ends the input; the session deals with it afterwards.
+            Ok(_) => taken.ended = true,
+            Err(gone) => {
+                taken.ended = true;
+                taken.gone = Some(gone);
+            }
         }
     }
 
-    /// What can be read now, `size` bytes at most; `None` at the end.
-    fn read_now(&self, size: usize) -> Option<Vec<u8>> {
+    /// What can be read now, `size` bytes at most.
+    fn read_now(&self, size: usize) -> StreamResult<Bytes> {
         let mut taken = self.taken();
+        if let Some(gone) = taken.gone.take() {
+            return Err(StreamError::Trap(Stop::Gone(gone).into()));
+        }
         if taken.bytes.is_empty() && taken.ended {
-            return None;
+            return Err(StreamError::Closed);
         }
         let size = size.min(taken.bytes.len());
-        Some(taken.bytes.drain(..size).collect())
+        Ok(taken.bytes.drain(..size).collect())
     }
 }
 
@@ -202,7 +208,7 @@ impl Pollable for Lines {
 
 impl InputStream for Lines {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.read_now(size).map(Bytes::from).ok_or(StreamError::Closed)
+        self.read_now(size)
     }
 }
 

@@ -35,6 +35,9 @@ pub struct Limits {
     #[serde(deserialize_with = "units::bytes")]
     pub digest_size: u64,
 
+    /// Connections at once. Without it, all where the tenant is the only one, else half of them.
+    #[serde(deserialize_with = "units::some_count")]
+    pub connections: Option<usize>,
     /// Invocations at once.
     #[serde(deserialize_with = "units::count")]
     pub concurrency: usize,
@@ -71,6 +74,7 @@ impl Default for Limits {
             host_call_memory: 1 << 20,
             children_per_line: 4,
             digest_size: 16 << 30,
+            connections: None,
             concurrency: 64,
             queue: 64,
             children: 16,

@@ -1,14 +1,13 @@
 //! The configuration as it was typed: the shape of the file, with every value read but none related to another.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
-use toml::{Spanned, Value};
+use serde::Deserialize;
+use toml::Spanned;
 
-use super::units::{Name, Settings};
+use super::listener::RawListener;
+use super::units::{Name, Settings, Sha256};
 use super::{Limits, Server};
 use crate::policy::Grants;
 
@@ -17,16 +16,8 @@ use crate::policy::Grants;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct RawConfig {
     pub server: Server,
-    pub listener: Vec<RawListener>,
+    pub listener: Vec<Spanned<RawListener>>,
     pub tenants: BTreeMap<Name, Spanned<RawTenant>>,
-}
-
-/// One `[[listener]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-pub struct RawListener {
-    pub address: Spanned<Address>,
-    pub tenant: Spanned<String>,
 }
 
 /// One `[tenants.NAME]`.
@@ -38,21 +29,18 @@ pub struct RawTenant {
     pub operator: bool,
     pub grants: Grants,
     pub limits: Limits,
+    pub tokens: Vec<Spanned<RawToken>>,
     pub settings: BTreeMap<Name, Settings>,
 }
 
-/// A listener's address.
-#[derive(Debug, Clone, Copy)]
-pub struct Address(pub SocketAddr);
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let address = value.as_str().and_then(|text| text.parse().ok());
-        address.map(Self).ok_or_else(|| {
-            D::Error::custom(format!(
-                "{value} is no address; write an IP address and a port, \"127.0.0.1:9999\" or \"[::1]:9999\""
-            ))
-        })
-    }
+/// One of a tenant's `tokens`.
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table such as { name = \"ci\", sha256 = \"…\" }"
+)]
+pub struct RawToken {
+    pub name: Name,
+    pub sha256: Sha256,
 }

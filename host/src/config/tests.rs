@@ -28,7 +28,7 @@ fn listen(addresses: &[&str]) -> Overrides {
 }
 
 fn listener(address: &str, tenant: &str) -> Listener {
-    Listener { address: address.parse().unwrap(), tenant: tenant.to_owned() }
+    Listener::plain(address.parse().unwrap(), tenant)
 }
 
 #[track_caller]
@@ -96,6 +96,10 @@ fn a_full_file_is_read() {
         r#"
         [server]
         max-connections = 2
+        max-connections-per-source = 8
+        max-handshakes = 9
+        max-handshakes-per-source = 10
+        handshake-timeout = "11s"
         max-line = "1KiB"
         idle-timeout = "1m"
         line-timeout = "2s"
@@ -144,6 +148,7 @@ fn a_full_file_is_read() {
         cpu-share = 0.5
         hash-jobs = 9
         compile-jobs = 10
+        connections = 5
 
         [tenants.a.settings.lastlog]
         file = "/x"
@@ -158,6 +163,10 @@ fn a_full_file_is_read() {
         config.server,
         Server {
             max_connections: 2,
+            max_connections_per_source: 8,
+            max_handshakes: 9,
+            max_handshakes_per_source: 10,
+            handshake_timeout: seconds(11),
             max_line: 1024,
             idle_timeout: seconds(60),
             line_timeout: seconds(2),
@@ -197,6 +206,7 @@ fn a_full_file_is_read() {
             cpu_share: Some(units::Share(500)),
             hash_jobs: Some(9),
             compile_jobs: Some(10),
+            connections: Some(5),
         }
     );
     assert_eq!(tenant.settings["lastlog"]["file"], "/x");
@@ -421,4 +431,42 @@ fn the_cache_is_in_the_users_cache_directory() {
 fn an_empty_file_is_taken_for_one_being_written() {
     let error = load("").unwrap_err();
     assert!(error.contains("is empty"), "{error}");
+}
+
+const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+#[test]
+fn tokens_are_kept_as_hashes() {
+    let config =
+        load(&format!("[tenants.x]\ncommands = ['c']\ntokens = [{{ name = 'ci', sha256 = '{HASH}' }}]")).unwrap();
+    let token = &config.tenants["x"].tokens[0];
+    assert_eq!(token.name, "ci");
+    assert_eq!(token.sha256[..3], [0xba, 0x78, 0x16]);
+}
+
+#[test]
+fn a_token_in_place_of_its_hash_is_refused_and_not_repeated() {
+    for hash in ["wl_0123", &HASH[1..], &HASH.replace('a', "g")] {
+        check_refused(
+            &format!("[tenants.x]\ncommands = ['c']\ntokens = [{{ name = 'ci', sha256 = '{hash}' }}]"),
+            "wasmline.toml:3:35: tenants.x.tokens.sha256: this is no SHA-256; \
+             paste the 64 digits that `wasmline token` prints",
+        );
+    }
+}
+
+#[test]
+fn a_token_shows_one_tenant() {
+    let token = |name: &str| format!("{{ name = '{name}', sha256 = '{HASH}' }}");
+    let (one, two) = (token("one"), token("two"));
+    check_refused(
+        &format!(
+            "[tenants.default]\ncommands = ['c']\ntokens = [{one}]\n[tenants.y]\ncommands = ['c']\ntokens = [{two}]"
+        ),
+        "the tokens `one` of the tenant `default` and `two` of the tenant `y` are the same; make one anew",
+    );
+    check_refused(
+        &format!("[tenants.x]\ncommands = ['c']\ntokens = [{one}, {one}]"),
+        "wasmline.toml:3:106: two tokens of one tenant are called `one`",
+    );
 }

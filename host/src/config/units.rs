@@ -136,6 +136,29 @@ impl<'de> Deserialize<'de> for Setting {
     }
 }
 
+/// A SHA-256, in hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Sha256(pub [u8; 32]);
+
+impl TryFrom<String> for Sha256 {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut hash = [0; 32];
+        let digits = text.as_bytes();
+        let whole = digits.len() == 2 * hash.len() && digits.iter().all(u8::is_ascii_hexdigit);
+        for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+            let pair = text.get(at..at + 2).filter(|_| whole);
+            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or_else(|| {
+                // What stands there may be the token itself, so it is not repeated.
+                "this is no SHA-256; paste the 64 digits that `wasmline token` prints".to_owned()
+            })?;
+        }
+        Ok(Self(hash))
+    }
+}
+
 /// The name of a tenant or of a command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]

@@ -1,40 +1,41 @@
-//! Accepting, and the life of a connection around its session: its place, its task, its end.
+//! The life of a connection around its session: its handshake, its place, its task, its end.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::entrance::{Entrance, Origin};
+use super::failures::Failures;
+use super::handshake::{Arrival, Handshake, Refused};
+use super::places::{Full, Holder, Place, Places};
+use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
+use crate::machine::REFUSALS;
 use crate::session;
+use crate::tenants::share;
+use crate::wire::socket::Socket;
 use crate::wire::{Wire, WireLimits};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// What a client reads that is one too many.
 const FULL: &str = "Too many connections. bye !\n";
-/// Refused clients that are seen off at once; beyond them a connection is just closed.
-const REFUSALS: usize = 64;
-/// How long a connection is silent before its peer's machine is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// First and longest pause after an accept that failed for want of something, such as descriptors.
-const BACK_OFF: Duration = Duration::from_millis(10);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
 /// All connections of the server, and what each of them needs.
 pub struct Connections {
     /// What runs their lines.
     pub host: Arc<Host>,
+    /// The tokens that are accepted.
+    pub tokens: ArcSwap<Tokens>,
+    /// Who has shown wrong tokens.
+    pub failures: Failures,
+    /// Places of those that still have to show whose they are.
+    pub handshakes: Arc<Places>,
+    /// Places of those that have.
+    served: Arc<Places>,
     settings: RwLock<Arc<config::Server>>,
-    count: AtomicUsize,
-    /// Whether the last client was turned away, so that the log says once that the host is full.
-    full: AtomicBool,
     refusals: Semaphore,
     /// Their tasks.
     pub tasks: TaskTracker,
@@ -46,12 +47,14 @@ pub struct Connections {
 
 impl Connections {
     /// No connections yet.
-    pub fn new(host: Host, settings: config::Server) -> Connections {
+    pub fn new(host: Host, settings: config::Server, tokens: Tokens) -> Connections {
         Connections {
             host: Arc::new(host),
+            tokens: ArcSwap::from_pointee(tokens),
+            failures: Failures::default(),
+            handshakes: Arc::default(),
+            served: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
-            count: AtomicUsize::new(0),
-            full: AtomicBool::new(false),
             refusals: Semaphore::new(REFUSALS),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -59,9 +62,9 @@ impl Connections {
         }
     }
 
-    /// How many there are.
+    /// How many are served.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.served.count(&Holder::Everyone)
     }
 
     /// Takes over other settings. They go for connections that are made from now on.
@@ -75,102 +78,130 @@ impl Connections {
         Arc::clone(&settings)
     }
 
-    /// Gives a connection its task, or turns it away.
-    fn welcome(self: &Arc<Connections>, stream: TcpStream, peer: SocketAddr, tenant: &str) {
+    /// Finds out whose a new connection is, and serves it or turns it away.
+    pub fn welcome(self: &Arc<Connections>, socket: Socket, origin: Origin, entrance: &Arc<Entrance>) {
         let settings = self.settings();
-        let limits = WireLimits::of(&settings);
-        // Replies are gathered before they are sent, so waiting to gather more only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-        }
-        // A peer whose machine is gone says nothing; only asking finds out.
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
-            tracing::debug!(%peer, %error, "cannot set keep-alive");
-        }
-        let wire = Arc::new(Wire::new(stream, peer.to_string(), limits));
-        let before = self.count.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        if before >= settings.max_connections {
-            drop(place);
-            self.turn_away(wire);
+        if entrance.needs_handshake() {
+            self.shake(socket, origin, entrance, settings);
             return;
         }
-        self.full.store(false, Ordering::Relaxed);
-        let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant.to_owned(), limits.max_line);
-        let shared = Arc::clone(self);
+        let handshake = Handshake { shared: self, settings: &settings, entrance };
+        match handshake.at_once(socket, origin) {
+            Ok(arrival) => self.admit(arrival, &settings),
+            Err(refused) => self.refuse(refused, entrance),
+        }
+    }
+
+    fn shake(
+        self: &Arc<Connections>,
+        socket: Socket,
+        origin: Origin,
+        entrance: &Arc<Entrance>,
+        settings: Arc<config::Server>,
+    ) {
+        let everyone = (Holder::Everyone, settings.max_handshakes);
+        let place = match origin {
+            // A proxy brings many clients, each of which has its own source once it is known.
+            Origin::Tcp(address) if entrance.is_proxy(address.ip()) => self.handshakes.take([everyone]),
+            _ => {
+                let source = (Holder::Source(origin.source()), settings.max_handshakes_per_source);
+                self.handshakes.take([source, everyone])
+            }
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(full) => {
+                full.warn(origin, "too many handshakes; clients are turned away");
+                if entrance.tls.is_none() {
+                    let wire = Wire::new(socket, origin.to_string(), WireLimits::of(&settings));
+                    self.see_off(Arc::new(wire), FULL.to_owned());
+                }
+                return;
+            }
+        };
+        let (shared, entrance) = (Arc::clone(self), Arc::clone(entrance));
         self.tasks.spawn(async move {
-            let _place = place;
-            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), "connection made");
-            let ended = tokio::select! {
-                ended = session::serve(&wire, &dispatcher, &shared.draining) => ended,
-                () = shared.aborting.cancelled() => session::End::Draining,
+            let handshake = Handshake { shared: &shared, settings: &settings, entrance: &entrance };
+            let shaken = tokio::select! {
+                biased;
+                () = shared.draining.cancelled() => return,
+                shaken = handshake.shake(socket, origin) => shaken,
             };
-            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), reason = %ended, "connection lost");
+            drop(place);
+            match shaken {
+                Ok(arrival) => shared.admit(arrival, &settings),
+                Err(refused) => shared.refuse(refused, &entrance),
+            }
         });
     }
 
-    fn turn_away(self: &Arc<Connections>, wire: Arc<Wire>) {
-        if !self.full.swap(true, Ordering::Relaxed) {
-            tracing::warn!(peer = %wire.peer(), "too many connections; clients are turned away");
+    /// Gives a connection its places and its task, or turns it away.
+    fn admit(self: &Arc<Connections>, arrival: Arrival, settings: &config::Server) {
+        let tenants = self.host.tenants.load();
+        let limit = tenants.get(&arrival.tenant).and_then(|tenant| tenant.limits.connections);
+        let of_tenant = limit.unwrap_or_else(|| share(settings.max_connections, tenants.len()));
+        let place = self.served.take([
+            (Holder::Source(arrival.source), settings.max_connections_per_source),
+            (Holder::Tenant(arrival.tenant.clone()), of_tenant),
+            (Holder::Everyone, settings.max_connections),
+        ]);
+        match place {
+            Ok(place) => {
+                let max_line = settings.max_line;
+                self.tasks.spawn(Arc::clone(self).serve(arrival, place, max_line));
+            }
+            Err(full) => {
+                full.warn(arrival.wire.peer(), "too many connections; clients are turned away");
+                self.see_off(arrival.wire, FULL.to_owned());
+            }
         }
+    }
+
+    async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, max_line: usize) {
+        let Arrival { wire, tenant, identity, revoked, .. } = arrival;
+        let _place = place;
+        let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line);
+        let (peer, tenant) = (wire.peer(), dispatcher.tenant());
+        tracing::info!(%peer, %tenant, identity = %dispatcher.identity(), "connection made");
+        let revoked = async {
+            match revoked {
+                Some(revoked) => revoked.cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = session::serve(&wire, &dispatcher, &self.draining) => ended,
+            () = self.aborting.cancelled() => session::End::Draining,
+            () = revoked => session::End::Revoked,
+        };
+        tracing::info!(%peer, %tenant, reason = %ended, "connection lost");
+    }
+
+    fn refuse(self: &Arc<Connections>, refused: Refused, entrance: &Entrance) {
+        let Refused { peer, reason, answer } = refused;
+        tracing::info!(%peer, listener = %entrance.listener, reason, "client refused");
+        if let Some((wire, text)) = answer {
+            self.see_off(wire, text);
+        }
+    }
+
+    /// Tells a client its last word.
+    fn see_off(self: &Arc<Connections>, wire: Arc<Wire>, text: String) {
         let shared = Arc::clone(self);
         self.tasks.spawn(async move {
             if let Ok(_place) = shared.refusals.try_acquire() {
-                wire.say(FULL);
+                wire.say(&text);
                 let _ = wire.finish().await;
             }
         });
     }
 }
 
-/// A place among the connections.
-struct Place(Arc<Connections>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Accepts until told to stop. An error is waited out, never given in to.
-pub async fn accept(socket: TcpListener, tenant: String, connections: Arc<Connections>, stop: CancellationToken) {
-    let mut back_off = BACK_OFF;
-    loop {
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                back_off = BACK_OFF;
-                connections.welcome(stream, peer, &tenant);
-            }
-            Err(error) => {
-                if back_off == BACK_OFF {
-                    tracing::warn!(%error, "cannot accept connections; trying again");
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(back_off) => {}
-                    () = stop.cancelled() => return,
-                }
-                back_off = (back_off * 2).min(LONGEST_BACK_OFF);
-            }
+impl Full {
+    /// Says so in the log, once until somebody gets a place again.
+    fn warn(&self, peer: impl std::fmt::Display, message: &str) {
+        if self.first {
+            tracing::warn!(%peer, of = %self.holder, "{message}");
         }
     }
-}
-
-/// Opens a listening socket.
-///
-/// # Errors
-/// When the machine does not give the address; the message names it.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| format!("cannot listen on {address}: {error}"))
 }

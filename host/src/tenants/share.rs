@@ -72,9 +72,9 @@ pub struct Part {
     pub is_alone: bool,
 }
 
-/// One tenant's share of jobs: all of them if it is alone, else half, so that there is always one for another.
-fn share(jobs: usize, tenants: usize) -> usize {
-    if tenants == 1 { jobs } else { (jobs / 2).max(1) }
+/// One tenant's share of places: all of them if it is alone, else half, so that there is always one for another.
+pub fn share(places: usize, tenants: usize) -> usize {
+    if tenants == 1 { places } else { (places / 2).max(1) }
 }
 
 /// Places of the whole host, and a tenant's own among them.

@@ -1,0 +1,198 @@
+//! What a connection goes through before it is known whose it is: the proxy's header, TLS, the token.
+//!
+//! All of it together has one deadline. Until it is over a connection holds a place among the handshakes only.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::connections::Connections;
+use super::entrance::{Entrance, Origin, Recognised};
+use super::places::Holder;
+use super::proxy;
+use super::tls;
+use super::tokens::Token;
+use crate::config;
+use crate::error::{Code, Failure};
+use crate::identity::{Credential, Identity, Source};
+use crate::line::Line;
+use crate::wire::socket::Socket;
+use crate::wire::{Gone, Input, Transport, Wire, WireLimits};
+
+/// What a client with a good token reads.
+const WELCOME: &str = "ok\n";
+/// How the first line begins where a token is asked for.
+const AUTH: &str = "auth ";
+
+/// A client that has shown whose it is.
+pub struct Arrival {
+    /// Its connection.
+    pub wire: Arc<Wire>,
+    /// The tenant that it is served for.
+    pub tenant: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// What its connection counts for.
+    pub source: Source,
+    /// Cancelled once what it has shown is not accepted any more.
+    pub revoked: Option<CancellationToken>,
+}
+
+/// A connection that comes to nothing.
+pub struct Refused {
+    /// Where it came from.
+    pub peer: String,
+    /// Why, for the operator.
+    pub reason: String,
+    /// Its connection and what it is told, where the client could understand it.
+    pub answer: Option<(Arc<Wire>, String)>,
+}
+
+/// One listener's handshake with one connection.
+pub struct Handshake<'a> {
+    /// What all connections share.
+    pub shared: &'a Arc<Connections>,
+    /// The settings when it came.
+    pub settings: &'a config::Server,
+    /// What the listener asks for.
+    pub entrance: &'a Entrance,
+}
+
+impl Handshake<'_> {
+    /// Takes a connection whose tenant is known without reading from it.
+    pub fn at_once(&self, socket: Socket, origin: Origin) -> Result<Arrival, Refused> {
+        let wire = self.wire(socket, origin);
+        match self.entrance.recognise(origin, &[]) {
+            Ok(Recognised::As(credential, tenant)) => Ok(self.arrival(wire, origin, credential, tenant, None)),
+            Ok(Recognised::ByToken { .. }) => Err(refused(origin, "it has not shown a token", None)),
+            Err(failure) => Err(told(wire, origin, &failure)),
+        }
+    }
+
+    /// Takes a connection through everything that its listener asks for.
+    pub async fn shake(&self, socket: Socket, mut origin: Origin) -> Result<Arrival, Refused> {
+        let deadline = Instant::now() + self.settings.handshake_timeout;
+        let mut _of_source = None;
+        if let (Some(_), Origin::Tcp(proxy)) = (&self.entrance.proxies, origin) {
+            if !self.entrance.is_proxy(proxy.ip()) {
+                let failure = Failure::new(Code::Denied, "this listener is for proxies");
+                return Err(self.told_in_the_clear(socket, origin, &failure));
+            }
+            let header = in_time(deadline, proxy::read_header(&socket)).await;
+            match header.map_err(|error| refused(origin, format!("PROXY header: {error}"), None))? {
+                Some(client) => origin = Origin::Tcp(client),
+                None => tracing::debug!(peer = %origin, "the proxy speaks for itself"),
+            }
+            // The proxy itself is trusted with as many as there may be; its clients are not.
+            let holder = (Holder::Source(origin.source()), self.settings.max_handshakes_per_source);
+            match self.shared.handshakes.take([holder]) {
+                Ok(place) => _of_source = Some(place),
+                Err(_) => return Err(refused(origin, "too many handshakes from its source", None)),
+            }
+        }
+        let (transport, names) = match &self.entrance.tls {
+            None => (Transport::from(socket), Vec::new()),
+            Some(acceptor) => {
+                let accepted = in_time(deadline, tls::accept(acceptor, socket)).await;
+                let (tls, names) = accepted.map_err(|error| refused(origin, format!("TLS: {error}"), None))?;
+                (Transport::from(tls), names)
+            }
+        };
+        let wire = self.wire(transport, origin);
+        match self.entrance.recognise(origin, &names) {
+            Ok(Recognised::As(credential, tenant)) => Ok(self.arrival(wire, origin, credential, tenant, None)),
+            Ok(Recognised::ByToken { only }) => {
+                let token = self.token(&wire, origin, only.as_deref(), deadline).await?;
+                wire.say(WELCOME);
+                let credential = Credential::Token(token.name().to_owned());
+                Ok(self.arrival(wire, origin, credential, token.tenant.clone(), Some(token.revoked.clone())))
+            }
+            Err(failure) => Err(told(wire, origin, &failure)),
+        }
+    }
+
+    /// Reads the line with the token. It is not run, and it is in no record.
+    async fn token(
+        &self,
+        wire: &Arc<Wire>,
+        origin: Origin,
+        only: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Arc<Token>, Refused> {
+        let denied = |text: &str| told(Arc::clone(wire), origin, &Failure::new(Code::Denied, text));
+        let gone = |gone: Gone| refused(origin, gone.to_string(), None);
+        let line = match timeout_at(deadline, wire.next_line()).await {
+            Ok(input) => match input.map_err(gone)? {
+                Input::Line(Line::Text(line)) => line,
+                Input::Idle | Input::Slow => return Err(denied("no token came in time")),
+                Input::End { .. } => return Err(refused(origin, "it ended before it had shown a token", None)),
+                Input::Line(Line::BadEncoding | Line::TooLong) => String::new(),
+            },
+            Err(_) => return Err(denied("no token came in time")),
+        };
+        let Some(presented) = line.strip_prefix(AUTH).map(str::trim).filter(|token| !token.is_empty()) else {
+            return Err(denied("the first line here is `auth TOKEN`"));
+        };
+        loop {
+            let now = Instant::now();
+            let check = || self.shared.tokens.load().find(presented, only);
+            let wait = match self.shared.failures.attempt(origin.source(), now, check) {
+                Ok(Some(token)) => return Ok(token),
+                Ok(None) => return Err(denied("this token is not accepted here")),
+                Err(wait) => wait,
+            };
+            if now + wait > deadline {
+                let seconds = wait.as_secs() + 1;
+                let text = format!("too many wrong tokens came from where you are; try again in {seconds}s");
+                return Err(denied(&text));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                failed = wire.failed() => return Err(gone(failed)),
+            }
+        }
+    }
+
+    fn arrival(
+        &self,
+        wire: Arc<Wire>,
+        origin: Origin,
+        credential: Credential,
+        tenant: String,
+        revoked: Option<CancellationToken>,
+    ) -> Arrival {
+        let identity = Identity { credential, listener: Arc::clone(&self.entrance.listener), peer: origin.to_string() };
+        Arrival { wire, tenant, identity, source: origin.source(), revoked }
+    }
+
+    fn wire(&self, transport: impl Into<Transport>, origin: Origin) -> Arc<Wire> {
+        Arc::new(Wire::new(transport, origin.to_string(), WireLimits::of(self.settings)))
+    }
+
+    /// A refusal before TLS: the client understands it only where there is none.
+    fn told_in_the_clear(&self, socket: Socket, origin: Origin, failure: &Failure) -> Refused {
+        match self.entrance.tls {
+            Some(_) => refused(origin, failure.text.clone(), None),
+            None => told(self.wire(socket, origin), origin, failure),
+        }
+    }
+}
+
+/// As `io::Error`, for all that a step before the first line can fail with.
+async fn in_time<T>(deadline: Instant, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout_at(deadline, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn refused(origin: Origin, reason: impl Into<String>, answer: Option<(Arc<Wire>, String)>) -> Refused {
+    Refused { peer: origin.to_string(), reason: reason.into(), answer }
+}
+
+fn told(wire: Arc<Wire>, origin: Origin, failure: &Failure) -> Refused {
+    let reason = match &failure.cause {
+        Some(cause) => format!("{}: {cause}", failure.text),
+        None => failure.text.clone(),
+    };
+    refused(origin, reason, Some((wire, failure.line())))
+}

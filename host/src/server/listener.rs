@@ -1,0 +1,126 @@
+//! Where clients come in: a TCP or Unix socket that accepts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use super::connections::Connections;
+use super::entrance::{Entrance, Origin};
+use super::socket_file::{self, SocketFile};
+use crate::config::Place;
+use crate::wire::socket;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long a connection is silent before its peer's machine is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// First and longest pause after an accept that failed for want of something, such as descriptors.
+const BACK_OFF: Duration = Duration::from_millis(10);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// A socket that accepts.
+pub enum Listening {
+    /// On a TCP address.
+    Tcp(TcpListener),
+    /// On a path.
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listening {
+    /// Opens a listening socket.
+    ///
+    /// # Errors
+    /// When the machine does not give the place; the message names it.
+    pub fn open(place: &Place) -> Result<Listening, String> {
+        let listening = match place {
+            Place::Tcp(address) => tcp(*address).map(Listening::Tcp),
+            Place::Unix { path, mode } => {
+                socket_file::open(path, *mode, BACKLOG).map(|(socket, file)| Listening::Unix(socket, file))
+            }
+        };
+        listening.map_err(|error| format!("cannot listen on {place}: {error}"))
+    }
+
+    /// Where it is, with the real port.
+    ///
+    /// # Errors
+    /// When the machine does not say.
+    pub fn place(&self) -> Result<String, String> {
+        match self {
+            Listening::Tcp(socket) => socket
+                .local_addr()
+                .map(|address| address.to_string())
+                .map_err(|error| format!("cannot listen: {error}")),
+            Listening::Unix(_, file) => Ok(format!("unix:{}", file.path().display())),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(socket::Socket, Origin)> {
+        match self {
+            Listening::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Replies are gathered before they are sent, so waiting to gather more only delays them.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+                }
+                // A peer whose machine is gone says nothing; only asking finds out.
+                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+                if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+                    tracing::debug!(%peer, %error, "cannot set keep-alive");
+                }
+                Ok((socket::Socket::Tcp(stream), Origin::Tcp(peer)))
+            }
+            Listening::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?;
+                Ok((socket::Socket::Unix(stream), Origin::User { uid: peer.uid(), pid: peer.pid() }))
+            }
+        }
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until told to stop. An error is waited out, never given in to.
+pub async fn accept(
+    listening: Listening,
+    entrance: Arc<ArcSwap<Entrance>>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+) {
+    let mut back_off = BACK_OFF;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listening.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, origin)) => {
+                back_off = BACK_OFF;
+                connections.welcome(socket, origin, &entrance.load_full());
+            }
+            Err(error) => {
+                if back_off == BACK_OFF {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(back_off) => {}
+                    () = stop.cancelled() => return,
+                }
+                back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+            }
+        }
+    }
+}

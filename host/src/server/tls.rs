@@ -1,0 +1,106 @@
+//! TLS for a listener: its certificate, the handshake, and the names in a client's certificate.
+
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, TeletexStringRef, Utf8StringRef};
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
+use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use crate::config::{self, CertificateName};
+use crate::wire::socket::Socket;
+use crate::wire::tls::{Carrier, Tls};
+
+/// Reads the files that TLS is spoken with.
+///
+/// # Errors
+/// When one cannot be used; the message names it.
+pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let builder = match &files.client_ca {
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(file)? {
+                roots.add(certificate).map_err(|error| unusable(file, error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(file, error))?)
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, error))?;
+    let mut config = builder
+        .with_single_cert(certificates(&files.certificate)?, key)
+        .map_err(|error| unusable(&files.certificate, error))?;
+    // A resumed session would skip the look at the client's certificate, which may have run out meanwhile.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// All certificates in a file; there is at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(unusable(file, "no certificate is in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unusable(file, error)),
+    }
+}
+
+fn unusable(file: &Path, error: impl Display) -> String {
+    format!("{}: {error}", file.display())
+}
+
+/// Shakes hands with a client. Returns the connection and the names in the client's certificate, if it was asked for one.
+///
+/// # Errors
+/// When the client is not speaking TLS, or shows no good certificate where one is asked for.
+pub async fn accept(acceptor: &TlsAcceptor, socket: Socket) -> io::Result<(Tls, Vec<CertificateName>)> {
+    let stream = acceptor.accept(Carrier(Arc::new(socket))).await?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let names = certificate.map(|certificate| names(certificate)).unwrap_or_default();
+    Ok((Tls::new(stream), names))
+}
+
+/// The names in a certificate that has been verified: the alternative ones, then the common name.
+fn names(certificate: &[u8]) -> Vec<CertificateName> {
+    let Ok(certificate) = Certificate::from_der(certificate) else { return Vec::new() };
+    let certificate = certificate.tbs_certificate;
+    let mut names = Vec::new();
+    if let Ok(Some((_, SubjectAltName(alternatives)))) = certificate.get::<SubjectAltName>() {
+        names.extend(alternatives.iter().filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(CertificateName::Dns(name.as_str().to_ascii_lowercase())),
+            GeneralName::UniformResourceIdentifier(name) => Some(CertificateName::Uri(name.to_string())),
+            GeneralName::Rfc822Name(name) => Some(CertificateName::Email(name.to_string())),
+            _ => None,
+        }));
+    }
+    for attribute in certificate.subject.0.iter().flat_map(|part| part.0.iter()) {
+        if attribute.oid == COMMON_NAME {
+            let value = &attribute.value;
+            let text = match value.tag() {
+                Tag::Utf8String => value.decode_as::<Utf8StringRef<'_>>().map(|text| text.as_str().to_owned()),
+                Tag::PrintableString => value.decode_as::<PrintableStringRef<'_>>().map(|text| text.to_string()),
+                Tag::Ia5String => value.decode_as::<Ia5StringRef<'_>>().map(|text| text.to_string()),
+                _ => value.decode_as::<TeletexStringRef<'_>>().map(|text| text.to_string()),
+            };
+            names.extend(text.map(CertificateName::Cn));
+        }
+    }
+    names
+}
