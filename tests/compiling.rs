@@ -94,11 +94,12 @@ fn a_compiler_ends_with_its_host() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
     drop_in(&mine, "slow.wasm", &slow());
     let compiler = the_compiler(&host);
+    let pid = u32::try_from(compiler.as_raw_pid()).expect("a pid");
+    // Whoever has computed for so long has bound itself to its host before.
+    eventually("it is at work", || machine::cpu_ticks(pid) > 10);
     signal(compiler, Signal::STOP);
     host.signal(Signal::KILL);
-    eventually("no orphan is left", || {
-        !machine::processes_with("compile-for-host").contains(&u32::try_from(compiler.as_raw_pid()).expect("a pid"))
-    });
+    eventually("no orphan is left", || !machine::processes_with("compile-for-host").contains(&pid));
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub const WIT: &[File] = files!(
         "digest.wit",
         "log.wit",
         "process.wit",
+        "tasks.wit",
         "world.wit",
     ]
 );
