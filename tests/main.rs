@@ -35,6 +35,7 @@ mod services;
 mod slow_clients;
 mod support;
 mod tenancy;
+mod tenants_d;
 mod third_party;
 mod vanishing;
 mod wasi_programs;

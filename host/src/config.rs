@@ -4,10 +4,12 @@
 //! the value. This module relates them to one another: listeners to tenants, paths to the file's directory, flags to
 //! what they replace. Whoever holds a [`Config`] need not check it again.
 
+mod include;
 mod limits;
 mod listener;
 mod load;
 mod nearest;
+mod parts;
 mod raw;
 mod reach;
 mod units;
@@ -26,10 +28,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::limits::Limits;
+use self::listener::flag_listeners;
 pub use self::listener::{CertificateName, Listener, Place, Proof, Tls};
-use self::listener::{flag_listeners, listeners};
 pub use self::load::{ConfigError, Document};
-use self::raw::{RawConfig, RawTenant, RawToken};
+use self::parts::{Part, RawTenants, Typed, listeners_of, tenants_of};
+use self::raw::{RawConfig, RawIncluded, RawTenant, RawToken};
 use self::units::{MAX_COUNT, Settings, Sha256};
 pub use self::units::{Name, is_name, settings};
 use crate::policy::Grants;
@@ -76,6 +79,8 @@ pub struct Overrides {
 pub struct Tenant {
     /// The name by which listeners and the log refer to it.
     pub name: String,
+    /// The file that it stands in.
+    pub file: Option<PathBuf>,
     /// The directories with its commands, as absolute paths. There is at least one.
     pub commands: Vec<PathBuf>,
     /// Whether a command that asks for raw output gets it.
@@ -197,8 +202,10 @@ impl Config {
     pub fn for_test(limits: &str) -> Self {
         let text = format!("[tenants.default]\ncommands = ['c']\n[tenants.default.limits]\n{limits}");
         let document = Document::new(Path::new("test.toml"), text.as_bytes()).expect("text");
-        let raw = document.parse().expect("valid limits");
-        Self::validate(&document, raw, Path::new("/"), &Overrides::default()).expect("a valid configuration")
+        let raw: RawConfig = document.parse().expect("valid limits");
+        let directory = Path::new("/");
+        let part = Part { document, directory, file: None, listener: raw.listener, tenants: raw.tenants };
+        Self::validate(vec![part], raw.server, directory, &Overrides::default()).expect("a valid configuration")
     }
 
     /// Invocations at once, all tenants together.
@@ -239,50 +246,66 @@ impl Config {
                     )));
                 }
                 let document = Document::new(name, &bytes)?;
-                let mut config = Self::validate(&document, document.parse()?, beside, &overrides)?;
-                config.source = Some(file);
+                let raw: RawConfig = document.parse()?;
+                let included = include::read(&raw.include, beside)?;
+                let mut parts = vec![Part {
+                    document,
+                    directory: beside,
+                    file: Some(&file),
+                    listener: raw.listener,
+                    tenants: raw.tenants,
+                }];
+                for file in &included {
+                    let document = Document::new(&file.path, &file.bytes)?;
+                    let RawIncluded { listener, tenants } = document.parse()?;
+                    let directory = file.path.parent().unwrap_or(beside);
+                    parts.push(Part { document, directory, file: Some(&file.path), listener, tenants });
+                }
+                let config = Self::validate(parts, raw.server, beside, &overrides)?;
                 reach::check(&config).map_err(|why| ConfigError::Unfit(format!("{}: {why}", name.display())))?;
                 Ok(config)
             }
             Err(ConfigError::Unreadable { source, .. })
                 if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
             {
-                let nothing = Document::new(name, b"")?;
-                Self::validate(&nothing, RawConfig::default(), directory, &overrides)
+                let (document, raw) = (Document::new(name, b"")?, RawConfig::default());
+                let part = Part { document, directory, file: None, listener: raw.listener, tenants: raw.tenants };
+                Self::validate(vec![part], raw.server, directory, &overrides)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Makes what was typed in a file in `directory` into what is valid.
+    /// Makes what was typed into what is valid. The first part is the main file, which lies in `directory`.
     fn validate(
-        document: &Document,
-        mut raw: RawConfig,
+        mut parts: Vec<Part<'_>>,
+        raw_server: Server,
         directory: &Path,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        if raw.tenants.is_empty() {
-            raw.tenants.insert(Name(DEFAULT_TENANT.to_owned()), default_tenant());
+        let mut raw_tenants = tenants_of(&mut parts)?;
+        if raw_tenants.is_empty() {
+            raw_tenants.insert(Name(DEFAULT_TENANT.to_owned()), Typed { part: 0, tenant: default_tenant() });
         }
         if let Some(commands) = &overrides.commands {
-            let tenant = main_tenant(&mut raw.tenants, "--commands")?.1;
+            let tenant = main_tenant(&mut raw_tenants, "--commands")?.1;
             tenant.get_mut().commands = vec![commands.clone()];
         }
-        let server = server(raw.server, directory, overrides)?;
-        let mut listeners = listeners(document, raw.listener, &raw.tenants, directory)?;
+        let server = server(raw_server, directory, overrides)?;
+        let mut listeners = listeners_of(&mut parts, &raw_tenants)?;
         if !overrides.listen.is_empty() {
-            let tenant = main_tenant(&mut raw.tenants, "--listen")?.0;
+            let tenant = main_tenant(&mut raw_tenants, "--listen")?.0;
             listeners = flag_listeners(&overrides.listen, tenant)?;
         } else if listeners.is_empty() {
-            let tenant = main_tenant(&mut raw.tenants, "a file without a [[listener]]")?.0;
+            let tenant = main_tenant(&mut raw_tenants, "a file without a [[listener]]")?.0;
             listeners = flag_listeners(&[DEFAULT_ADDRESS], tenant)?;
         }
         let mut tenants = BTreeMap::new();
-        for (Name(name), raw) in raw.tenants {
-            tenants.insert(name.clone(), tenant(document, name, raw, directory)?);
+        for (Name(name), Typed { part, tenant: raw }) in raw_tenants {
+            tenants.insert(name.clone(), tenant(&parts[part], name, raw)?);
         }
         check_that_tokens_differ(&tenants)?;
-        Ok(Self { source: None, server, listeners, tenants })
+        Ok(Self { source: parts[0].file.map(Path::to_owned), server, listeners, tenants })
     }
 }
 
@@ -297,8 +320,6 @@ impl Overrides {
     }
 }
 
-type RawTenants = BTreeMap<Name, Spanned<RawTenant>>;
-
 fn default_tenant() -> Spanned<RawTenant> {
     let tenant = RawTenant { commands: vec![DEFAULT_COMMANDS.into()], ..RawTenant::default() };
     Spanned::new(0..0, tenant)
@@ -312,7 +333,7 @@ fn main_tenant<'a>(
     let only = tenants.len() == 1;
     let names = nearest::list(tenants.keys().map(|Name(name)| name.as_str()));
     let mut meant = tenants.iter_mut().filter(|(Name(name), _)| only || name == DEFAULT_TENANT);
-    meant.next().map(|(Name(name), tenant)| (name.as_str(), tenant)).ok_or_else(|| {
+    meant.next().map(|(Name(name), typed)| (name.as_str(), &mut typed.tenant)).ok_or_else(|| {
         ConfigError::Unfit(format!(
             "{asked_by} is about the only tenant, or the one called `{DEFAULT_TENANT}`; the tenants here are {names}"
         ))
@@ -330,7 +351,8 @@ fn server(server: Server, directory: &Path, overrides: &Overrides) -> Result<Ser
     Ok(Server { max_connections, cache: absolute(directory, cache), ..server })
 }
 
-fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory: &Path) -> Result<Tenant, ConfigError> {
+fn tenant(part: &Part<'_>, name: String, raw: Spanned<RawTenant>) -> Result<Tenant, ConfigError> {
+    let (document, directory) = (&part.document, part.directory);
     let place = raw.span();
     let raw = raw.into_inner();
     if raw.commands.is_empty() {
@@ -341,6 +363,7 @@ fn tenant(document: &Document, name: String, raw: Spanned<RawTenant>, directory:
     }
     Ok(Tenant {
         name,
+        file: part.file.map(Path::to_owned),
         commands: raw.commands.iter().map(|path| absolute(directory, path)).collect(),
         raw_output: raw.raw_output,
         operator: raw.operator,

@@ -47,7 +47,7 @@ fn explain(arguments: &Explain) -> Result<Answer, String> {
     let asked = sidecar.as_ref().map_or(Asked::Everything, |file| file.sidecar.asked.clone());
     let effective = Effective::new(Arc::new(tenant.grants.clone()), asked);
 
-    let operator = match &config.source {
+    let operator = match &tenant.file {
         Some(path) => Some(Source::read(path)?),
         None => None,
     };

@@ -13,6 +13,7 @@ use super::programs::{wasmline, wasmline_with_descriptors, wasmline_with_tmpfs};
 /// A host to be started. Its tenant `default` has the shipped `echo`, and nothing is granted to it.
 pub struct HostBuilder {
     dir: TempDir,
+    top: Vec<String>,
     server: Vec<String>,
     listeners: Vec<String>,
     tenant: Vec<String>,
@@ -41,6 +42,7 @@ impl HostBuilder {
         }
         let builder = HostBuilder {
             dir,
+            top: Vec::new(),
             server: Vec::new(),
             listeners: Vec::new(),
             tenant: Vec::new(),
@@ -133,6 +135,12 @@ impl HostBuilder {
     /// The commands directory of the tenant `default`.
     pub fn commands(&self) -> PathBuf {
         self.dir.path().join("commands")
+    }
+
+    /// A line before all tables.
+    pub fn top(mut self, line: &str) -> HostBuilder {
+        self.top.push(line.to_owned());
+        self
     }
 
     /// A line of `[server]`.
@@ -253,7 +261,8 @@ impl HostBuilder {
 
     /// The configuration as it will be written.
     pub fn config(&self) -> String {
-        let mut parts = vec!["[server]".to_owned()];
+        let mut parts = self.top.clone();
+        parts.push("[server]".to_owned());
         parts.extend(self.server.iter().cloned());
         let default = [String::from("address = \"127.0.0.1:0\"\ntenant = \"default\"")];
         let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };

@@ -15,7 +15,16 @@ use crate::policy::Grants;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct RawConfig {
+    pub include: Vec<PathBuf>,
     pub server: Server,
+    pub listener: Vec<Spanned<RawListener>>,
+    pub tenants: BTreeMap<Name, Spanned<RawTenant>>,
+}
+
+/// A file of an included directory. What concerns all tenants is none of its business.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub struct RawIncluded {
     pub listener: Vec<Spanned<RawListener>>,
     pub tenants: BTreeMap<Name, Spanned<RawTenant>>,
 }
