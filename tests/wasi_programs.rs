@@ -1,6 +1,6 @@
 //! Programs that never heard of wasmline: their words, their streams, their exit.
 
-use crate::support::HostBuilder;
+use crate::support::{HostBuilder, guests};
 
 #[test]
 fn standard_input_is_empty_unless_asked_for() {
@@ -39,4 +39,21 @@ fn an_unknown_stream_is_refused_with_the_known_ones() {
     let line = host.wait_for_log(&["refused", "wasi-copy.toml:1"]);
     assert!(line.contains("conection") && line.contains("connection"), "{line}");
     host.connect().reply("wasi-copy").is(["Command not found."]);
+}
+
+/// A program's interfaces are called by the version that its tools had; every 0.2 means the same to the host.
+#[test]
+fn any_version_of_preview_2_runs() {
+    let built = std::fs::read(guests::fixture("wasi-hello")).expect("the fixture is built");
+    let at = built.windows(5).position(|window| window == b"@0.2.").expect("it imports WASI");
+    let own = built[at..at + 6].to_vec();
+    for patch in [b'0', b'3', b'9'] {
+        let mut other = built.clone();
+        let places: Vec<usize> = (0..other.len() - 6).filter(|&place| other[place..place + 6] == own[..]).collect();
+        for place in places {
+            other[place + 5] = patch;
+        }
+        let host = HostBuilder::new().guest("hello", &other).start();
+        host.connect().reply("hello you").is(["hello you"]);
+    }
 }

@@ -47,10 +47,21 @@ extern void __wasm_import_wasmline_command_digest_hash_file(uint8_t *, size_t, i
 __attribute__((__import_module__("wasmline:command/catalog@0.1.0"), __import_name__("entries")))
 extern void __wasm_import_wasmline_command_catalog_entries(uint8_t *);
 
+__attribute__((__import_module__("wasmline:command/catalog@0.1.0"), __import_name__("refusals")))
+extern void __wasm_import_wasmline_command_catalog_refusals(uint8_t *);
+
 // Imported Functions from `wasmline:command/log@0.1.0`
 
 __attribute__((__import_module__("wasmline:command/log@0.1.0"), __import_name__("write")))
 extern void __wasm_import_wasmline_command_log_write(int32_t, uint8_t *, size_t);
+
+// Imported Functions from `wasmline:command/tasks@0.1.0`
+
+__attribute__((__import_module__("wasmline:command/tasks@0.1.0"), __import_name__("running")))
+extern void __wasm_import_wasmline_command_tasks_running(uint8_t *);
+
+__attribute__((__import_module__("wasmline:command/tasks@0.1.0"), __import_name__("stop")))
+extern void __wasm_import_wasmline_command_tasks_stop(int64_t, uint8_t *);
 
 // Imported Functions from `wasi:config/store@0.2.0-rc.1`
 
@@ -238,6 +249,12 @@ void wasmline_command_catalog_entry_free(wasmline_command_catalog_entry_t *ptr) 
   command_string_free(&ptr->usage);
 }
 
+void wasmline_command_catalog_refusal_free(wasmline_command_catalog_refusal_t *ptr) {
+  command_string_free(&ptr->tenant);
+  command_string_free(&ptr->path);
+  command_string_free(&ptr->reason);
+}
+
 void wasmline_command_catalog_list_entry_free(wasmline_command_catalog_list_entry_t *ptr) {
   size_t list_len = ptr->len;
   if (list_len > 0) {
@@ -246,6 +263,54 @@ void wasmline_command_catalog_list_entry_free(wasmline_command_catalog_list_entr
       wasmline_command_catalog_entry_free(&list_ptr[i]);
     }
     free(list_ptr);
+  }
+}
+
+void wasmline_command_catalog_list_refusal_free(wasmline_command_catalog_list_refusal_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    wasmline_command_catalog_refusal_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      wasmline_command_catalog_refusal_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void wasmline_command_tasks_error_free(wasmline_command_tasks_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+  }
+}
+
+void wasmline_command_tasks_task_free(wasmline_command_tasks_task_t *ptr) {
+  command_string_free(&ptr->command);
+  command_list_string_free(&ptr->args);
+  command_string_free(&ptr->peer);
+}
+
+void wasmline_command_tasks_list_task_free(wasmline_command_tasks_list_task_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    wasmline_command_tasks_task_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      wasmline_command_tasks_task_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void wasmline_command_tasks_result_list_task_error_free(wasmline_command_tasks_result_list_task_error_t *ptr) {
+  if (!ptr->is_err) {
+    wasmline_command_tasks_list_task_free(&ptr->val.ok);
+  } else {
+    wasmline_command_tasks_error_free(&ptr->val.err);
+  }
+}
+
+void wasmline_command_tasks_result_void_error_free(wasmline_command_tasks_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    wasmline_command_tasks_error_free(&ptr->val.err);
   }
 }
 
@@ -734,8 +799,90 @@ void wasmline_command_catalog_entries(wasmline_command_catalog_list_entry_t *ret
   *ret = (wasmline_command_catalog_list_entry_t) { (wasmline_command_catalog_entry_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
+void wasmline_command_catalog_refusals(wasmline_command_catalog_list_refusal_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasmline_command_catalog_refusals(ptr);
+  *ret = (wasmline_command_catalog_list_refusal_t) { (wasmline_command_catalog_refusal_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
 void wasmline_command_log_write(wasmline_command_log_level_t level, command_string_t *text) {
   __wasm_import_wasmline_command_log_write((int32_t) level, (uint8_t *) (*text).ptr, (*text).len);
+}
+
+bool wasmline_command_tasks_running(wasmline_command_tasks_list_task_t *ret, wasmline_command_tasks_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasmline_command_tasks_running(ptr);
+  wasmline_command_tasks_result_list_task_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (wasmline_command_tasks_list_task_t) { (wasmline_command_tasks_task_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasmline_command_tasks_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool wasmline_command_tasks_stop(uint64_t id, wasmline_command_tasks_error_t *err) {
+  __attribute__((__aligned__(1)))
+  uint8_t ret_area[2];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_wasmline_command_tasks_stop((int64_t) (id), ptr);
+  wasmline_command_tasks_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      wasmline_command_tasks_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 1));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 bool wasi_config_store_get(command_string_t *key, command_option_string_t *ret, wasi_config_store_error_t *err) {

@@ -181,10 +181,25 @@ typedef struct wasmline_command_catalog_entry_t {
   command_string_t   usage;
 } wasmline_command_catalog_entry_t;
 
+// A file that does not serve as it is. An older version of it may be serving still.
+typedef struct wasmline_command_catalog_refusal_t {
+  // The tenant whose directory it lies in.
+  command_string_t   tenant;
+  // The file, or the directory that cannot be read.
+  command_string_t   path;
+  // What is wrong with it, and what to do.
+  command_string_t   reason;
+} wasmline_command_catalog_refusal_t;
+
 typedef struct {
   wasmline_command_catalog_entry_t *ptr;
   size_t len;
 } wasmline_command_catalog_list_entry_t;
+
+typedef struct {
+  wasmline_command_catalog_refusal_t *ptr;
+  size_t len;
+} wasmline_command_catalog_list_refusal_t;
 
 // How much a record matters.
 typedef uint8_t wasmline_command_log_level_t;
@@ -193,6 +208,54 @@ typedef uint8_t wasmline_command_log_level_t;
 #define WASMLINE_COMMAND_LOG_LEVEL_INFO 1
 #define WASMLINE_COMMAND_LOG_LEVEL_WARN 2
 #define WASMLINE_COMMAND_LOG_LEVEL_ERROR 3
+
+// Why a call failed.
+typedef struct wasmline_command_tasks_error_t {
+  uint8_t tag;
+} wasmline_command_tasks_error_t;
+
+// No grant allows it.
+#define WASMLINE_COMMAND_TASKS_ERROR_DENIED 0
+// Nothing with this number is running.
+#define WASMLINE_COMMAND_TASKS_ERROR_NOT_FOUND 1
+
+// A running command.
+typedef struct wasmline_command_tasks_task_t {
+  // Its number, by which the host's log knows it too.
+  uint64_t   id;
+  // The command's name.
+  command_string_t   command;
+  // The words after it.
+  command_list_string_t   args;
+  // The client's address.
+  command_string_t   peer;
+  // Milliseconds since it began.
+  uint64_t   age;
+  // Milliseconds of CPU time: its own, the host's on its behalf, and its children's.
+  uint64_t   cpu;
+  // Bytes in its memories and tables.
+  uint64_t   memory;
+} wasmline_command_tasks_task_t;
+
+typedef struct {
+  wasmline_command_tasks_task_t *ptr;
+  size_t len;
+} wasmline_command_tasks_list_task_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasmline_command_tasks_list_task_t ok;
+    wasmline_command_tasks_error_t err;
+  } val;
+} wasmline_command_tasks_result_list_task_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    wasmline_command_tasks_error_t err;
+  } val;
+} wasmline_command_tasks_result_void_error_t;
 
 // An error type that encapsulates the different errors that can occur fetching configuration values.
 typedef struct wasi_config_store_error_t {
@@ -259,7 +322,8 @@ extern bool wasmline_command_connection_write(command_list_u8_t *bytes, wasmline
 // 
 // A line taken here is not run as a command. Bytes left without a line end at the end of input are dropped.
 extern bool wasmline_command_connection_read_line(command_option_string_t *ret, wasmline_command_connection_error_t *err);
-// The client's address, `127.0.0.1:40000` for TCP.
+// Where the client is: `127.0.0.1:40000` for TCP, `unix:uid=1000,pid=4242` for a Unix socket. Behind a proxy it is
+// what the proxy says.
 extern void wasmline_command_connection_peer(command_string_t *ret);
 // The name of the tenant on whose behalf the command runs.
 extern void wasmline_command_connection_tenant(command_string_t *ret);
@@ -279,8 +343,10 @@ extern bool wasmline_command_process_method_child_read_stderr(wasmline_command_p
 extern bool wasmline_command_process_method_child_wait(wasmline_command_process_borrow_child_t self, wasmline_command_process_status_t *ret, wasmline_command_process_error_t *err);
 // Kills the child's process group. A child that has ended already is left alone.
 extern void wasmline_command_process_method_child_kill(wasmline_command_process_borrow_child_t self);
-// Starts a program. A path among its arguments is checked before it starts, and opened by the program itself.
-// `program` is its absolute path and `args` its arguments without the program's own name.
+// Starts a program. `program` is its absolute path and `args` its arguments without the program's own name. A path
+// among them that the grant takes for one is opened beneath its directory before the program starts, and the program
+// is given another name of what was opened, unless the grant says that it gets the text: it cannot be led elsewhere
+// by whoever changes the directory meanwhile.
 extern bool wasmline_command_process_spawn(command_string_t *program, command_list_string_t *args, wasmline_command_process_own_child_t *ret, wasmline_command_process_error_t *err);
 
 // Imported Functions from `wasmline:command/digest@0.1.0`
@@ -291,10 +357,18 @@ extern bool wasmline_command_digest_hash_file(command_string_t *path, wasmline_c
 // Imported Functions from `wasmline:command/catalog@0.1.0`
 // Every command of the tenant, sorted by name.
 extern void wasmline_command_catalog_entries(wasmline_command_catalog_list_entry_t *ret);
+// The files that do not serve, of all tenants, for a command of the operator's tenant; nothing for any other.
+extern void wasmline_command_catalog_refusals(wasmline_command_catalog_list_refusal_t *ret);
 
 // Imported Functions from `wasmline:command/log@0.1.0`
 // Writes a record. Text beyond 4,096 bytes is cut off.
 extern void wasmline_command_log_write(wasmline_command_log_level_t level, command_string_t *text);
+
+// Imported Functions from `wasmline:command/tasks@0.1.0`
+// Everything that runs, the calling command included, in the order in which it began.
+extern bool wasmline_command_tasks_running(wasmline_command_tasks_list_task_t *ret, wasmline_command_tasks_error_t *err);
+// Stops a command. Its client reads `error: failed: the command was stopped`.
+extern bool wasmline_command_tasks_stop(uint64_t id, wasmline_command_tasks_error_t *err);
 
 // Imported Functions from `wasi:config/store@0.2.0-rc.1`
 // Gets a configuration value of type `string` associated with the `key`.
@@ -348,7 +422,21 @@ void wasmline_command_digest_result_list_u8_error_free(wasmline_command_digest_r
 
 void wasmline_command_catalog_entry_free(wasmline_command_catalog_entry_t *ptr);
 
+void wasmline_command_catalog_refusal_free(wasmline_command_catalog_refusal_t *ptr);
+
 void wasmline_command_catalog_list_entry_free(wasmline_command_catalog_list_entry_t *ptr);
+
+void wasmline_command_catalog_list_refusal_free(wasmline_command_catalog_list_refusal_t *ptr);
+
+void wasmline_command_tasks_error_free(wasmline_command_tasks_error_t *ptr);
+
+void wasmline_command_tasks_task_free(wasmline_command_tasks_task_t *ptr);
+
+void wasmline_command_tasks_list_task_free(wasmline_command_tasks_list_task_t *ptr);
+
+void wasmline_command_tasks_result_list_task_error_free(wasmline_command_tasks_result_list_task_error_t *ptr);
+
+void wasmline_command_tasks_result_void_error_free(wasmline_command_tasks_result_void_error_t *ptr);
 
 void wasi_config_store_error_free(wasi_config_store_error_t *ptr);
 
