@@ -23,6 +23,9 @@ use crate::wire::{Wire, WireLimits};
 /// What a client reads that is one too many.
 const FULL: &str = "Too many connections. bye !\n";
 
+/// One of so many cores may be busy with handshakes, so that those who flood the host with them hold up each other.
+const TURN_PARTS: usize = 2;
+
 /// All connections of the server, and what each of them needs.
 pub struct Connections {
     /// What runs their lines.
@@ -33,6 +36,8 @@ pub struct Connections {
     pub failures: Failures,
     /// Places of those that still have to show whose they are.
     pub handshakes: Arc<Places>,
+    /// Turns of handshakes that compute.
+    pub turns: Arc<Semaphore>,
     /// Places of those that have.
     served: Arc<Places>,
     settings: RwLock<Arc<config::Server>>,
@@ -53,6 +58,7 @@ impl Connections {
             tokens: ArcSwap::from_pointee(tokens),
             failures: Failures::default(),
             handshakes: Arc::default(),
+            turns: Arc::new(Semaphore::new((config::cores() / TURN_PARTS).max(1))),
             served: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             refusals: Semaphore::new(REFUSALS),

@@ -2,11 +2,15 @@
 //!
 //! All of it together has one deadline. Until it is over a connection holds a place among the handshakes only.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::ready;
 
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, PollSemaphore};
 
 use super::connections::Connections;
 use super::entrance::{Entrance, Origin, Recognised};
@@ -95,7 +99,8 @@ impl Handshake<'_> {
         let (transport, names) = match &self.entrance.tls {
             None => (Transport::from(socket), Vec::new()),
             Some(acceptor) => {
-                let accepted = in_time(deadline, tls::accept(acceptor, socket)).await;
+                let accept = in_turn(&self.shared.turns, tls::accept(acceptor, socket));
+                let accepted = in_time(deadline, accept).await;
                 let (tls, names) = accepted.map_err(|error| refused(origin, format!("TLS: {error}"), None))?;
                 (Transport::from(tls), names)
             }
@@ -180,6 +185,19 @@ impl Handshake<'_> {
     }
 }
 
+/// Runs a step that computes, in turn with others of its kind. A turn is one poll long: nobody has it while he waits for his
+/// client. So of all the handshakes that could go on, no more than there are turns stand between a served client and its
+/// thread.
+async fn in_turn<T>(turns: &Arc<Semaphore>, step: impl Future<Output = T>) -> T {
+    let mut turns = PollSemaphore::new(Arc::clone(turns));
+    let mut step = pin!(step);
+    poll_fn(|cx| {
+        let _turn = ready!(turns.poll_acquire(cx));
+        step.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// As `io::Error`, for all that a step before the first line can fail with.
 async fn in_time<T>(deadline: Instant, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout_at(deadline, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -195,4 +213,25 @@ fn told(wire: Arc<Wire>, origin: Origin, failure: &Failure) -> Refused {
         None => failure.text.clone(),
     };
     refused(origin, reason, Some((wire, failure.line())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_is_not_held_while_a_client_is_waited_for() {
+        let turns = Arc::new(Semaphore::new(1));
+        let silent = in_turn(&turns, std::future::pending::<()>());
+        let other = in_turn(&turns, async {
+            tokio::task::yield_now().await;
+            "done"
+        });
+        tokio::select! {
+            biased;
+            () = silent => unreachable!("it is silent"),
+            done = other => assert_eq!(done, "done"),
+        }
+        assert_eq!(turns.available_permits(), 1);
+    }
 }

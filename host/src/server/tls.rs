@@ -71,7 +71,10 @@ fn unusable(file: &Path, error: impl Display) -> String {
 /// # Errors
 /// When the client is not speaking TLS, or shows no good certificate where one is asked for.
 pub async fn accept(acceptor: &TlsAcceptor, socket: Socket) -> io::Result<(Tls, Vec<CertificateName>)> {
-    let stream = acceptor.accept(Carrier(Arc::new(socket))).await?;
+    let socket = Arc::new(socket);
+    let stream = acceptor.accept(Carrier(Arc::clone(&socket))).await?;
+    // The client spoke last and gets no answer before its first line.
+    socket.acknowledge();
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let names = certificate.map(|certificate| names(certificate)).unwrap_or_default();
     Ok((Tls::new(stream), names))

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -65,6 +66,16 @@ impl Socket {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 done => return done,
             }
+        }
+    }
+
+    /// Acknowledges what was received now, for a peer that holds back what it sends next until then (Nagle's algorithm). The
+    /// kernel would wait up to 40 ms for something to send along with it.
+    pub fn acknowledge(&self) {
+        if let Socket::Tcp(socket) = self
+            && let Err(error) = SockRef::from(socket).set_tcp_quickack(true)
+        {
+            tracing::debug!(%error, "cannot set TCP_QUICKACK");
         }
     }
 
