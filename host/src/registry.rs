@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use wasmtime_wasi_config::WasiConfigVariables;
 
 pub use adapt::adapt;
@@ -389,10 +390,16 @@ impl Registry {
         if let Some(code) = self.lookup(hash) {
             return Ok(Some(code));
         }
+        let metadata = Metadata::of(wasm);
+        let (needs, room) = (metadata.initial_memory, self.sandbox.largest_memory() as u64);
+        if needs > room {
+            let [needs, room] = [needs, room].map(|bytes| ByteSize(bytes).display().iec());
+            return Err(format!("has {needs} of memory from the start; the largest `limits.memory` here is {room}"));
+        }
         let Some(component) = self.cache.load(self.sandbox.engine(), hash)? else { return Ok(None) };
         let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
-        let code = Arc::new(Code { description: Metadata::of(wasm).description().cloned(), program });
+        let code = Arc::new(Code { description: metadata.description().cloned(), program });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
         Ok(Some(code))
     }

@@ -52,6 +52,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<State>,
     clock: Clock,
+    largest_memory: usize,
 }
 
 /// A component that is ready to be instantiated for a line.
@@ -109,12 +110,17 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         capabilities::add_to_linker(&mut linker)?;
         let clock = Clock::start(&engine)?;
-        Ok(Sandbox { engine, linker, clock })
+        Ok(Sandbox { engine, linker, clock, largest_memory: size.memory })
     }
 
     /// The engine that loaded code must fit.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The most memory that there is room for in an instance, in bytes.
+    pub fn largest_memory(&self) -> usize {
+        self.largest_memory
     }
 
     /// Resolves a component's imports once, so that a line only instantiates it.
