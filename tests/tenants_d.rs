@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use rustix::process::Signal;
 
-use crate::support::{Client, Host, HostBuilder, eventually, pipe_into, wasmline};
+use crate::support::{Client, Host, HostBuilder, eventually, guests, pipe_into, wasmline};
 
 /// A host that includes `tenants.d`, with this file in it.
 fn host_with(name: &str, toml: &str) -> Host {
@@ -101,4 +101,22 @@ fn mistakes_between_files_are_named() {
     check(&tenant("alice", ""), "[server]\nmax-line = 5\n", &["bob.toml:1:2", "unknown key `server`"]);
     let fixed = |name: &str| tenant(name, "").replace("127.0.0.1:0", "127.0.0.1:9998");
     check(&fixed("alice"), &fixed("bob"), &["bob.toml", "127.0.0.1:9998 is taken"]);
+}
+
+#[test]
+fn a_tenants_own_command_goes_before_the_shared_one() {
+    let builder = HostBuilder::new().fixture("words");
+    let own = builder.commands().with_file_name("own");
+    fs::create_dir(&own).expect("a directory");
+    // The shared directory has `echo` and `words`; the tenant has another `words`.
+    fs::copy(guests::fixture("counter"), own.join("words.wasm")).expect("a copy");
+    let other = "[tenants.other]\ncommands = [\"commands\", \"own\"]";
+    let host = builder.listener("default").listener("other").more(other).start();
+    let mut second = Client::connect(host.addresses()[1]);
+    second.reply("words a").is(["1"]);
+    second.reply("echo shared").is(["shared"]);
+    host.connect().reply("words a").is(["[a]"]);
+    // Without its own it has the shared one, and with it again its own.
+    fs::remove_file(own.join("words.wasm")).expect("it can be removed");
+    eventually("the shared one is back", || second.reply("words a").lines == ["[a]"]);
 }
