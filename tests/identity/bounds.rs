@@ -139,5 +139,11 @@ fn a_thousand_that_come_and_vanish_leave_nothing_behind() {
         client.vanish();
     }
     eventually("nothing of them is left", || machine::open_descriptors(host.pid()) <= before + 1);
-    authenticate(host.connect(), &token);
+    // The tenant's only place is free again as well.
+    eventually("a client is served", || {
+        let mut client = host.connect();
+        client.send(format!("auth {token}\n"));
+        client.expect("ok\n");
+        client.is_served()
+    });
 }
