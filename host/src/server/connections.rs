@@ -22,7 +22,7 @@ use crate::wire::socket::Socket;
 use crate::wire::{Wire, WireLimits};
 
 /// What a client reads that is one too many.
-const FULL: &str = "Too many connections. bye !\n";
+pub const FULL: &str = "Too many connections. bye !\n";
 
 /// One of so many cores may be busy with handshakes, so that those who flood the host with them hold up each other.
 const TURN_PARTS: usize = 2;

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
-use super::connections::Connections;
+use super::connections::{Connections, FULL};
 use super::entrance::{Entrance, Origin, Recognised};
 use super::places::Holder;
 use super::proxy;
@@ -88,7 +88,7 @@ impl Handshake<'_> {
         if let (Some(_), Origin::Tcp(proxy)) = (&self.entrance.proxies, origin) {
             if !self.entrance.is_proxy(proxy.ip()) {
                 let failure = Failure::new(Code::Denied, "this listener is for proxies");
-                return Err(self.told_in_the_clear(socket, origin, &failure));
+                return Err(self.in_the_clear(socket, origin, &failure.text, &failure.line()));
             }
             let header = in_time(deadline, proxy::read_header(&socket)).await;
             match header.map_err(|error| refused(origin, format!("PROXY header: {error}"), None))? {
@@ -99,7 +99,7 @@ impl Handshake<'_> {
             let holder = (Holder::Source(origin.source()), self.settings.max_handshakes_per_source);
             match self.shared.handshakes.take([holder]) {
                 Ok(place) => _of_source = Some(place),
-                Err(_) => return Err(refused(origin, "too many handshakes from its source", None)),
+                Err(_) => return Err(self.in_the_clear(socket, origin, "too many handshakes from its source", FULL)),
             }
         }
         let (transport, names) = match &self.entrance.tls {
@@ -189,11 +189,9 @@ impl Handshake<'_> {
     }
 
     /// A refusal before TLS: the client understands it only where there is none.
-    fn told_in_the_clear(&self, socket: Socket, origin: Origin, failure: &Failure) -> Refused {
-        match self.entrance.tls {
-            Some(_) => refused(origin, failure.text.clone(), None),
-            None => told(self.wire(socket, origin), origin, failure),
-        }
+    fn in_the_clear(&self, socket: Socket, origin: Origin, reason: &str, text: &str) -> Refused {
+        let wire = self.entrance.tls.is_none().then(|| self.wire(socket, origin));
+        refused(origin, reason, wire.map(|wire| (wire, text.to_owned())))
     }
 }
 
