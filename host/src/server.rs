@@ -8,6 +8,7 @@ mod listener;
 mod places;
 mod proxy;
 mod socket_file;
+mod standing;
 mod tls;
 mod tokens;
 
@@ -128,7 +129,7 @@ impl Server {
             instances: Arc::new(Semaphore::new(invocations)),
             invocations: AtomicU64::new(1),
         };
-        let connections = Arc::new(Connections::new(host, config.server.clone(), Tokens::default().succeed(config)));
+        let connections = Arc::new(Connections::new(host, config.server.clone(), Tokens::of(config)));
         let mut server = Server {
             connections,
             loading: Arc::default(),
@@ -197,9 +198,9 @@ impl Server {
         };
         self.connections.host.tenants.store(Arc::new(tenants));
         self.connections.set_settings(config.server.clone());
-        let tokens = self.connections.tokens.load().succeed(&config);
-        self.connections.tokens.store(Arc::new(tokens));
+        self.connections.tokens.store(Arc::new(Tokens::of(&config)));
         self.replace_listeners(&config).await;
+        self.connections.reloaded.notify_waiters();
         tracing::info!("configuration reloaded");
     }
 
@@ -250,9 +251,10 @@ impl Server {
             }
         }
         // What is not wanted is given up first, for the new may need what it has.
-        for Door { place, stop, accepting, .. } in old {
+        for Door { place, entrance, stop, accepting, .. } in old {
             tracing::info!(address = place, "no longer listening");
             stop.cancel();
+            entrance.store(Arc::new(Entrance::closed(&place)));
             if let Err(error) = accepting.await {
                 tracing::error!(%error, "a listener ended badly");
             }

@@ -31,7 +31,7 @@ pub enum End {
     #[error("the server is stopping")]
     Draining,
     /// What the client was recognised by is not accepted any more.
-    #[error("its token was taken back")]
+    #[error("the configuration does not know the client any more")]
     Revoked,
     /// The client vanished or stopped reading.
     #[error(transparent)]

@@ -139,5 +139,35 @@ fn a_thousand_that_come_and_vanish_leave_nothing_behind() {
         client.vanish();
     }
     eventually("nothing of them is left", || machine::open_descriptors(host.pid()) <= before + 1);
-    authenticate(host.connect(), &token);
+    // The tenant's only place is free again as well.
+    eventually("a client is served", || {
+        let mut client = host.connect();
+        client.send(format!("auth {token}\n"));
+        client.expect("ok\n");
+        client.is_served()
+    });
+}
+
+#[test]
+fn twenty_thousand_connections_of_one_source_keep_nobody_else_out() {
+    const AT_ONCE: usize = 400;
+    let host = HostBuilder::new().env("RUST_LOG", "warn").start();
+    drop(is_served(host.connect()));
+    let before = (machine::open_descriptors(host.pid()), machine::memory_kib(host.pid(), "VmRSS"));
+    let mut open = std::collections::VecDeque::new();
+    for round in 0..20_000 {
+        if open.len() == AT_ONCE {
+            // Without a goodbye, so that the machine has its port again at once.
+            open.pop_front().map(Client::vanish);
+        }
+        open.push_back(Client::connect_from("127.0.0.2", host.address()));
+        if round % 1000 == 0 {
+            drop(is_served(host.connect()));
+        }
+    }
+    open.into_iter().for_each(Client::vanish);
+    eventually("nothing of them is left", || machine::open_descriptors(host.pid()) <= before.0 + 1);
+    drop(is_served(Client::connect_from("127.0.0.2", host.address())));
+    let grown = machine::memory_kib(host.pid(), "VmRSS").saturating_sub(before.1);
+    assert!(grown < 16 * 1024, "the host grew by {grown} KiB");
 }

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::tenants;
-use crate::support::{Authority, Client, Host, HostBuilder, pipe_into, program, quoted, wasmline};
+use crate::support::{Authority, Client, Host, HostBuilder, eventually, pipe_into, program, quoted, wasmline};
 
 const KEYS: &str = "address = \"127.0.0.1:0\"\nproxy-protocol = true\ntrusted-proxies = [\"127.0.0.2/32\"]";
 
@@ -137,6 +137,34 @@ fn connections_count_for_the_client_and_not_for_its_proxy() {
     }
 }
 
+#[test]
+fn half_open_handshakes_count_for_the_client_and_not_for_its_proxy() {
+    let made = pipe_into(wasmline().args(["token", "ci"]), "").exited(0).out();
+    let token = made.lines().next().expect("a token");
+    let builder = tenants().tenant(made.lines().last().expect("the line for the configuration"));
+    let builder = builder.server("max-handshakes-per-source = 2").server("handshake-timeout = \"10m\"");
+    let host = builder.listener_with(&format!("{KEYS}\nauth = \"token\"")).start();
+    let connect = |client: &str| {
+        let mut proxied = proxy(&host);
+        proxied.send(v1(client));
+        proxied
+    };
+    let _others: Vec<Client> = ["203.0.113.8", "203.0.113.9"].map(connect).into();
+    // Of three of the same source one is turned away, whichever header comes last.
+    let mut three = ["203.0.113.7"; 3].map(connect);
+    let mut told = None;
+    eventually("one is told so", || {
+        told = three.iter_mut().position(|client| !client.is_silent());
+        told.is_some()
+    });
+    let told = &mut three[told.expect("one is told")];
+    told.expect("Too many connections. bye !\n");
+    told.expect_end();
+    let mut other = connect("203.0.113.10");
+    other.send(format!("auth {token}\n"));
+    other.expect("ok\n");
+}
+
 /// A proxy as they are: takes clients of its own, and passes their bytes on behind a header.
 fn relay(to: SocketAddr, header: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.2:0").expect("a listener");
@@ -203,7 +231,7 @@ fn wrong_tokens_slow_the_client_down_and_not_its_proxy() {
         client.send(format!("auth {token}\n"));
         client.line()
     };
-    crate::support::eventually("a client is slowed down", || {
+    eventually("a client is slowed down", || {
         show("203.0.113.7", "wl_wrong").starts_with("error: denied: too many wrong tokens")
     });
     assert_eq!(show("203.0.113.8", token), "ok");

@@ -211,6 +211,23 @@ fn a_client_that_never_reads_is_cut() {
 }
 
 #[test]
+fn a_certificate_that_is_taken_out_is_cut_off() {
+    let (builder, authority) = with_clients();
+    let host = builder.start();
+    let mut client = openssl(&host, &authority, Some(&authority.issue("carol")));
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("openssl");
+    client.stdin.as_mut().expect("piped").write_all(b"whoami\n").expect("openssl reads");
+    host.wait_for_log(&["command finished", "whoami"]);
+    host.reload();
+    assert!(!host.log().contains("connection lost"), "a reload cut a client that it left where it was");
+    host.edit_config("{ cn = \"carol\", tenant = \"alice\" },", "");
+    host.reload();
+    host.wait_for_log(&["connection lost", "tenant=alice", "does not know the client any more"]);
+    client.kill().expect("it can be killed");
+    client.wait().expect("it can be waited for");
+}
+
+#[test]
 fn what_is_no_tls_is_closed() {
     let (builder, authority) = with_clients();
     let host = builder.server("handshake-timeout = \"500ms\"").start();

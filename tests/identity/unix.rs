@@ -100,6 +100,26 @@ fn another_user_gets_the_listeners_tenant_or_nothing() {
 }
 
 #[test]
+fn a_user_that_is_taken_out_is_cut_off() {
+    let (_dir, path) = place();
+    let row = |uid: u32, tenant: &str| format!("{{ uid = {uid}, tenant = \"{tenant}\" }}");
+    let own = row(uid(), "bob");
+    let host = on(&path, &format!("peers = [{own}]")).start();
+    let mut client = Client::connect_unix(&path);
+    client.reply("whoami").begins_with("tenant bob");
+    // A reload that leaves it where it is does nothing to it.
+    host.edit_config(&own, &format!("{}, {own}", row(uid() + 1, "alice")));
+    host.reload();
+    client.reply("whoami").begins_with("tenant bob");
+    // One that gives it to another tenant does not carry it over.
+    host.edit_config(&own, &row(uid(), "alice"));
+    host.reload();
+    client.wait_until_cut();
+    host.wait_for_log(&["connection lost", "tenant=bob", "does not know the client any more"]);
+    assert_eq!(served_for(&path), "tenant alice");
+}
+
+#[test]
 fn the_file_goes_with_the_host() {
     let (_dir, path) = place();
     let mut host = on(&path, "tenant = \"alice\"").start();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -11,6 +11,7 @@ use super::entrance::{Entrance, Origin};
 use super::failures::Failures;
 use super::handshake::{Arrival, Handshake, Refused};
 use super::places::{Full, Holder, Place, Places};
+use super::standing::Standing;
 use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
@@ -21,7 +22,7 @@ use crate::wire::socket::Socket;
 use crate::wire::{Wire, WireLimits};
 
 /// What a client reads that is one too many.
-const FULL: &str = "Too many connections. bye !\n";
+pub const FULL: &str = "Too many connections. bye !\n";
 
 /// One of so many cores may be busy with handshakes, so that those who flood the host with them hold up each other.
 const TURN_PARTS: usize = 2;
@@ -44,6 +45,8 @@ pub struct Connections {
     refusals: Semaphore,
     /// Their tasks.
     pub tasks: TaskTracker,
+    /// Told after each reload.
+    pub reloaded: Notify,
     /// No more lines.
     pub draining: CancellationToken,
     /// No more anything.
@@ -63,6 +66,7 @@ impl Connections {
             settings: RwLock::new(Arc::new(settings)),
             refusals: Semaphore::new(REFUSALS),
             tasks: TaskTracker::new(),
+            reloaded: Notify::new(),
             draining: CancellationToken::new(),
             aborting: CancellationToken::new(),
         }
@@ -85,16 +89,17 @@ impl Connections {
     }
 
     /// Finds out whose a new connection is, and serves it or turns it away.
-    pub fn welcome(self: &Arc<Connections>, socket: Socket, origin: Origin, entrance: &Arc<Entrance>) {
+    pub fn welcome(self: &Arc<Connections>, socket: Socket, origin: Origin, rules: &Arc<ArcSwap<Entrance>>) {
         let settings = self.settings();
+        let entrance = rules.load_full();
         if entrance.needs_handshake() {
-            self.shake(socket, origin, entrance, settings);
+            self.shake(socket, origin, entrance, Arc::clone(rules), settings);
             return;
         }
-        let handshake = Handshake { shared: self, settings: &settings, entrance };
+        let handshake = Handshake { shared: self, settings: &settings, entrance: &entrance, rules };
         match handshake.at_once(socket, origin) {
             Ok(arrival) => self.admit(arrival, &settings),
-            Err(refused) => self.refuse(refused, entrance),
+            Err(refused) => self.refuse(refused, &entrance),
         }
     }
 
@@ -102,7 +107,8 @@ impl Connections {
         self: &Arc<Connections>,
         socket: Socket,
         origin: Origin,
-        entrance: &Arc<Entrance>,
+        entrance: Arc<Entrance>,
+        rules: Arc<ArcSwap<Entrance>>,
         settings: Arc<config::Server>,
     ) {
         let everyone = (Holder::Everyone, settings.max_handshakes);
@@ -125,9 +131,9 @@ impl Connections {
                 return;
             }
         };
-        let (shared, entrance) = (Arc::clone(self), Arc::clone(entrance));
+        let shared = Arc::clone(self);
         self.tasks.spawn(async move {
-            let handshake = Handshake { shared: &shared, settings: &settings, entrance: &entrance };
+            let handshake = Handshake { shared: &shared, settings: &settings, entrance: &entrance, rules: &rules };
             let shaken = tokio::select! {
                 biased;
                 () = shared.draining.cancelled() => return,
@@ -164,23 +170,30 @@ impl Connections {
     }
 
     async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, max_line: usize) {
-        let Arrival { wire, tenant, identity, revoked, .. } = arrival;
+        let Arrival { wire, tenant, identity, standing, .. } = arrival;
         let _place = place;
         let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line);
         let (peer, tenant) = (wire.peer(), dispatcher.tenant());
         tracing::info!(%peer, %tenant, identity = %dispatcher.identity(), "connection made");
-        let revoked = async {
-            match revoked {
-                Some(revoked) => revoked.cancelled_owned().await,
-                None => std::future::pending().await,
-            }
-        };
         let ended = tokio::select! {
             ended = session::serve(&wire, &dispatcher, &self.draining) => ended,
             () = self.aborting.cancelled() => session::End::Draining,
-            () = revoked => session::End::Revoked,
+            () = self.withdrawn(standing) => session::End::Revoked,
         };
         tracing::info!(%peer, %tenant, reason = %ended, "connection lost");
+    }
+
+    /// Waits until what a client has shown does not count any more.
+    async fn withdrawn(&self, standing: Option<Box<Standing>>) {
+        let Some(standing) = standing else { return std::future::pending().await };
+        loop {
+            // Listens before it looks, so that no reload falls in between.
+            let reloaded = self.reloaded.notified();
+            if !standing.holds(&self.tokens.load()) {
+                return;
+            }
+            reloaded.await;
+        }
     }
 
     fn refuse(self: &Arc<Connections>, refused: Refused, entrance: &Entrance) {

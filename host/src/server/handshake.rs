@@ -8,14 +8,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::ready;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tokio_util::sync::PollSemaphore;
 
-use super::connections::Connections;
+use super::connections::{Connections, FULL};
 use super::entrance::{Entrance, Origin, Recognised};
 use super::places::Holder;
 use super::proxy;
+use super::standing::{Evidence, Standing};
 use super::tls;
 use super::tokens::Token;
 use crate::config;
@@ -40,8 +42,8 @@ pub struct Arrival {
     pub identity: Identity,
     /// What its connection counts for.
     pub source: Source,
-    /// Cancelled once what it has shown is not accepted any more.
-    pub revoked: Option<CancellationToken>,
+    /// What it has shown, where that is more than that it came.
+    pub standing: Option<Box<Standing>>,
 }
 
 /// A connection that comes to nothing.
@@ -62,6 +64,8 @@ pub struct Handshake<'a> {
     pub settings: &'a config::Server,
     /// What the listener asks for.
     pub entrance: &'a Entrance,
+    /// Where to find what it asks for later.
+    pub rules: &'a Arc<ArcSwap<Entrance>>,
 }
 
 impl Handshake<'_> {
@@ -69,7 +73,9 @@ impl Handshake<'_> {
     pub fn at_once(&self, socket: Socket, origin: Origin) -> Result<Arrival, Refused> {
         let wire = self.wire(socket, origin);
         match self.entrance.recognise(origin, &[]) {
-            Ok(Recognised::As(credential, tenant)) => Ok(self.arrival(wire, origin, credential, tenant, None)),
+            Ok(Recognised::As(credential, tenant)) => {
+                Ok(self.arrival(wire, origin, credential, tenant, Evidence::Origin))
+            }
             Ok(Recognised::ByToken { .. }) => Err(refused(origin, "it has not shown a token", None)),
             Err(failure) => Err(told(wire, origin, &failure)),
         }
@@ -82,7 +88,7 @@ impl Handshake<'_> {
         if let (Some(_), Origin::Tcp(proxy)) = (&self.entrance.proxies, origin) {
             if !self.entrance.is_proxy(proxy.ip()) {
                 let failure = Failure::new(Code::Denied, "this listener is for proxies");
-                return Err(self.told_in_the_clear(socket, origin, &failure));
+                return Err(self.in_the_clear(socket, origin, &failure.text, &failure.line()));
             }
             let header = in_time(deadline, proxy::read_header(&socket)).await;
             match header.map_err(|error| refused(origin, format!("PROXY header: {error}"), None))? {
@@ -93,7 +99,7 @@ impl Handshake<'_> {
             let holder = (Holder::Source(origin.source()), self.settings.max_handshakes_per_source);
             match self.shared.handshakes.take([holder]) {
                 Ok(place) => _of_source = Some(place),
-                Err(_) => return Err(refused(origin, "too many handshakes from its source", None)),
+                Err(_) => return Err(self.in_the_clear(socket, origin, "too many handshakes from its source", FULL)),
             }
         }
         let (transport, names) = match &self.entrance.tls {
@@ -107,12 +113,14 @@ impl Handshake<'_> {
         };
         let wire = self.wire(transport, origin);
         match self.entrance.recognise(origin, &names) {
-            Ok(Recognised::As(credential, tenant)) => Ok(self.arrival(wire, origin, credential, tenant, None)),
+            Ok(Recognised::As(credential, tenant)) => {
+                Ok(self.arrival(wire, origin, credential, tenant, Evidence::Names(names)))
+            }
             Ok(Recognised::ByToken { only }) => {
                 let token = self.token(&wire, origin, only.as_deref(), deadline).await?;
                 wire.say(WELCOME);
                 let credential = Credential::Token(token.name().to_owned());
-                Ok(self.arrival(wire, origin, credential, token.tenant.clone(), Some(token.revoked.clone())))
+                Ok(self.arrival(wire, origin, credential, token.tenant.clone(), Evidence::Token(token)))
             }
             Err(failure) => Err(told(wire, origin, &failure)),
         }
@@ -166,10 +174,14 @@ impl Handshake<'_> {
         origin: Origin,
         credential: Credential,
         tenant: String,
-        revoked: Option<CancellationToken>,
+        evidence: Evidence,
     ) -> Arrival {
+        let standing = (credential != Credential::Listener).then(|| {
+            let (rules, credential, tenant) = (Arc::clone(self.rules), credential.clone(), tenant.clone());
+            Box::new(Standing { rules, origin, evidence, credential, tenant })
+        });
         let identity = Identity { credential, listener: Arc::clone(&self.entrance.listener), peer: origin.to_string() };
-        Arrival { wire, tenant, identity, source: origin.source(), revoked }
+        Arrival { wire, tenant, identity, source: origin.source(), standing }
     }
 
     fn wire(&self, transport: impl Into<Transport>, origin: Origin) -> Arc<Wire> {
@@ -177,11 +189,9 @@ impl Handshake<'_> {
     }
 
     /// A refusal before TLS: the client understands it only where there is none.
-    fn told_in_the_clear(&self, socket: Socket, origin: Origin, failure: &Failure) -> Refused {
-        match self.entrance.tls {
-            Some(_) => refused(origin, failure.text.clone(), None),
-            None => told(self.wire(socket, origin), origin, failure),
-        }
+    fn in_the_clear(&self, socket: Socket, origin: Origin, reason: &str, text: &str) -> Refused {
+        let wire = self.entrance.tls.is_none().then(|| self.wire(socket, origin));
+        refused(origin, reason, wire.map(|wire| (wire, text.to_owned())))
     }
 }
 

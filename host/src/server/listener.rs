@@ -96,7 +96,7 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// Accepts until told to stop. An error is waited out, never given in to.
 pub async fn accept(
     listening: Listening,
-    entrance: Arc<ArcSwap<Entrance>>,
+    rules: Arc<ArcSwap<Entrance>>,
     connections: Arc<Connections>,
     stop: CancellationToken,
 ) {
@@ -109,7 +109,7 @@ pub async fn accept(
         match accepted {
             Ok((socket, origin)) => {
                 back_off = BACK_OFF;
-                connections.welcome(socket, origin, &entrance.load_full());
+                connections.welcome(socket, origin, &rules);
             }
             Err(error) => {
                 if back_off == BACK_OFF {

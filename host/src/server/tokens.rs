@@ -1,28 +1,25 @@
-//! The tokens of all tenants, and what becomes of connections when one is taken back.
+//! The tokens of all tenants.
 
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
 use crate::token;
 
 /// All tokens that are accepted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tokens {
     all: Vec<Arc<Token>>,
 }
 
 /// A token that is accepted.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Token {
     /// The tenant that it is for.
     pub tenant: String,
     /// The token itself, as far as it is known.
     config: config::Token,
-    /// Cancelled once it is not accepted any more.
-    pub revoked: CancellationToken,
 }
 
 impl Token {
@@ -33,20 +30,13 @@ impl Token {
 }
 
 impl Tokens {
-    /// The tokens of a configuration. Those that were known before stay the same, and those that are gone are revoked.
-    pub fn succeed(&self, config: &Config) -> Tokens {
-        let wanted = config.tenants.values().flat_map(|tenant| tenant.tokens.iter().map(|token| (&tenant.name, token)));
-        let token = |(tenant, config): (&String, &config::Token)| {
-            let known = self.all.iter().find(|known| known.tenant == *tenant && known.config == *config);
-            known.cloned().unwrap_or_else(|| {
-                Arc::new(Token { tenant: tenant.clone(), config: config.clone(), revoked: CancellationToken::new() })
-            })
-        };
-        let all: Vec<_> = wanted.map(token).collect();
-        for gone in self.all.iter().filter(|old| !all.iter().any(|kept| Arc::ptr_eq(old, kept))) {
-            gone.revoked.cancel();
-        }
-        Tokens { all }
+    /// The tokens of a configuration.
+    pub fn of(config: &Config) -> Tokens {
+        let tokens = config.tenants.values().flat_map(|tenant| {
+            let token = |config: &config::Token| Token { tenant: tenant.name.clone(), config: config.clone() };
+            tenant.tokens.iter().map(token)
+        });
+        Tokens { all: tokens.map(Arc::new).collect() }
     }
 
     /// The token that was presented, if it is accepted: by the tenant `only`, where one is named. Every token is looked
@@ -61,5 +51,10 @@ impl Tokens {
             }
         }
         found
+    }
+
+    /// Whether a token that was found once is accepted still.
+    pub fn has(&self, token: &Token) -> bool {
+        self.all.iter().any(|known| **known == *token)
     }
 }
