@@ -1,5 +1,6 @@
 //! The audit records, a JSON object in a line each.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -288,7 +289,10 @@ fn push(lines: &mut Lines, record: &impl Serialize) {
 }
 
 /// JSON in which no character drives a terminal or breaks a line. It leaves some as they are that do, in strings alone.
-fn visible(json: &str) -> String {
+fn visible(json: &str) -> Cow<'_, str> {
+    if json.is_ascii() && !json.contains('\u{7f}') {
+        return Cow::Borrowed(json);
+    }
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
@@ -298,7 +302,7 @@ fn visible(json: &str) -> String {
             _ => text.push(character),
         }
     }
-    text
+    Cow::Owned(text)
 }
 
 fn is_none(count: &u64) -> bool {
