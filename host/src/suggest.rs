@@ -249,7 +249,7 @@ impl Needs {
     fn tasks(&self, text: &mut String, table: &str) {
         let wanted = [("list", false), ("stop", true)].into_iter().filter_map(|(key, stop)| {
             let wished = self.wished.iter().any(|grants| grants.tasks.allows(stop));
-            match Access::Tasks { stop } {
+            match (Access::Tasks { stop }) {
                 access if self.used.contains(&access) => Some((key, "")),
                 access if self.denied.contains(&access) || wished => Some((key, DENIED)),
                 _ => None,

@@ -322,15 +322,7 @@ mod tests {
     }
 
     fn origin(identity: &Identity, arguments: Arguments, mode: Mode) -> Origin<'_> {
-        Origin {
-            tenant: "t",
-            mode,
-            identity,
-            invocation: 7,
-            command: "c",
-            digest: blake3::hash(b"x"),
-            arguments,
-        }
+        Origin { tenant: "t", mode, identity, invocation: 7, command: "c", digest: blake3::hash(b"x"), arguments }
     }
 
     fn course<'a>(args: &'a [String], ledger: &Ledger) -> Course<'a> {
