@@ -2,6 +2,7 @@
 //!
 //! Every test starts hosts of its own and shares nothing with another but the cache of compiled guests.
 
+mod audit;
 mod bad_input;
 mod big_guests;
 mod check;
@@ -33,6 +34,7 @@ mod sandbox;
 mod seed;
 mod services;
 mod slow_clients;
+mod suggest;
 mod support;
 mod tenancy;
 mod tenants_d;

@@ -20,8 +20,10 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi_config::WasiConfig;
 
 pub use bindings::CommandPre;
+pub use directories::Held;
 pub use paths::self_test;
 
+use crate::audit::Ledger;
 use crate::policy::Denial;
 use crate::registry::{Command, Table};
 use crate::sandbox::{State, Stop};
@@ -61,6 +63,10 @@ pub struct Call {
     pub wire: Arc<Wire>,
     /// Bytes that the guest has put into the host's log.
     pub logged: AtomicU64,
+    /// The granted directories that the guest has descriptors of.
+    pub directories: Held,
+    /// What was allowed and what was denied, for the record.
+    pub ledger: Ledger,
 }
 
 impl Call {
@@ -79,6 +85,7 @@ impl Call {
 
     /// Tells the operator of a denial, which the guest learns of as a value.
     fn log_denial(&self, denial: &Denial) {
+        self.ledger.denied(denial);
         tracing::warn!(tenant = %self.tenant().name, command = %self.command.name, hint = denial.operator, "denied");
     }
 }

@@ -34,6 +34,8 @@ pub enum Action {
     New(New),
     /// Make a token for a client, and the line that makes a tenant accept it.
     Token(Token),
+    /// Print the grants that recorded lines needed, from the audit file.
+    Suggest(Suggest),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -106,6 +108,17 @@ pub struct New {
     /// Directory for the project; it must be empty, where it is there already [default: NAME]
     #[arg(long, value_name = "DIR")]
     pub path: Option<PathBuf>,
+}
+
+/// Arguments of `suggest`.
+#[derive(Debug, Args)]
+pub struct Suggest {
+    /// The tenant [default: all of them]
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Audit files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
 }
 
 /// Arguments of `inspect`.

@@ -4,6 +4,7 @@
 //! the value. This module relates them to one another: listeners to tenants, paths to the file's directory, flags to
 //! what they replace. Whoever holds a [`Config`] need not check it again.
 
+mod audit;
 mod include;
 mod limits;
 mod listener;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::audit::{Arguments, Audit, Mode, OnFailure};
 pub use self::limits::Limits;
 use self::listener::flag_listeners;
 pub use self::listener::{CertificateName, Listener, Place, Proof, Tls};
@@ -53,12 +55,16 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHO
 pub struct Config {
     /// The file that it was read from; `None` when there was none.
     pub source: Option<PathBuf>,
+    /// The directories of further files, as absolute paths.
+    pub include: Vec<PathBuf>,
     /// What concerns all tenants together.
     pub server: Server,
     /// Where clients are accepted. There is at least one.
     pub listeners: Vec<Listener>,
     /// The tenants by their names. Each listener's tenant is among them.
     pub tenants: BTreeMap<String, Tenant>,
+    /// Where records of what was done go, if anywhere.
+    pub audit: Option<Audit>,
 }
 
 /// What the flags and the environment say. It goes over the file.
@@ -87,6 +93,8 @@ pub struct Tenant {
     pub raw_output: bool,
     /// Whether it is the operator's own: its commands are told which files of all tenants do not serve.
     pub operator: bool,
+    /// How its grants are recorded.
+    pub mode: Mode,
     /// What its commands may do to the machine.
     pub grants: Grants,
     /// How much its commands may use.
@@ -204,8 +212,9 @@ impl Config {
         let document = Document::new(Path::new("test.toml"), text.as_bytes()).expect("text");
         let raw: RawConfig = document.parse().expect("valid limits");
         let directory = Path::new("/");
+        let common = Common { server: raw.server, audit: raw.audit, include: raw.include };
         let part = Part { document, directory, file: None, listener: raw.listener, tenants: raw.tenants };
-        Self::validate(vec![part], raw.server, directory, &Overrides::default()).expect("a valid configuration")
+        Self::validate(vec![part], common, directory, &Overrides::default()).expect("a valid configuration")
     }
 
     /// Invocations at once, all tenants together.
@@ -261,7 +270,8 @@ impl Config {
                     let directory = file.path.parent().unwrap_or(beside);
                     parts.push(Part { document, directory, file: Some(&file.path), listener, tenants });
                 }
-                let config = Self::validate(parts, raw.server, beside, &overrides)?;
+                let common = Common { server: raw.server, audit: raw.audit, include: raw.include };
+                let config = Self::validate(parts, common, beside, &overrides)?;
                 reach::check(&config).map_err(|why| ConfigError::Unfit(format!("{}: {why}", name.display())))?;
                 Ok(config)
             }
@@ -269,8 +279,9 @@ impl Config {
                 if path.is_none() && source.kind() == io::ErrorKind::NotFound =>
             {
                 let (document, raw) = (Document::new(name, b"")?, RawConfig::default());
+                let common = Common { server: raw.server, audit: raw.audit, include: raw.include };
                 let part = Part { document, directory, file: None, listener: raw.listener, tenants: raw.tenants };
-                Self::validate(vec![part], raw.server, directory, &overrides)
+                Self::validate(vec![part], common, directory, &overrides)
             }
             Err(error) => Err(error),
         }
@@ -279,7 +290,7 @@ impl Config {
     /// Makes what was typed into what is valid. The first part is the main file, which lies in `directory`.
     fn validate(
         mut parts: Vec<Part<'_>>,
-        raw_server: Server,
+        common: Common,
         directory: &Path,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
@@ -291,7 +302,7 @@ impl Config {
             let tenant = main_tenant(&mut raw_tenants, "--commands")?.1;
             tenant.get_mut().commands = vec![commands.clone()];
         }
-        let server = server(raw_server, directory, overrides)?;
+        let server = server(common.server, directory, overrides)?;
         let mut listeners = listeners_of(&mut parts, &raw_tenants)?;
         if !overrides.listen.is_empty() {
             let tenant = main_tenant(&mut raw_tenants, "--listen")?.0;
@@ -305,7 +316,9 @@ impl Config {
             tenants.insert(name.clone(), tenant(&parts[part], name, raw)?);
         }
         check_that_tokens_differ(&tenants)?;
-        Ok(Self { source: parts[0].file.map(Path::to_owned), server, listeners, tenants })
+        let audit = common.audit.map(|audit| Audit { file: absolute(directory, &audit.file), ..audit });
+        let include = common.include.iter().map(|path| absolute(directory, path)).collect();
+        Ok(Self { source: parts[0].file.map(Path::to_owned), include, server, listeners, tenants, audit })
     }
 }
 
@@ -318,6 +331,13 @@ impl Overrides {
             ..self.clone()
         }
     }
+}
+
+/// What only the main file says.
+struct Common {
+    server: Server,
+    audit: Option<Audit>,
+    include: Vec<PathBuf>,
 }
 
 fn default_tenant() -> Spanned<RawTenant> {
@@ -367,6 +387,7 @@ fn tenant(part: &Part<'_>, name: String, raw: Spanned<RawTenant>) -> Result<Tena
         commands: raw.commands.iter().map(|path| absolute(directory, path)).collect(),
         raw_output: raw.raw_output,
         operator: raw.operator,
+        mode: raw.mode,
         grants: raw.grants,
         limits: raw.limits,
         tokens: tokens(document, raw.tokens)?,

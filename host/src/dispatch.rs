@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::capabilities::Call;
+use crate::audit::{Account, Audit, Ledger};
+use crate::capabilities::{Call, Held};
 use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
 use crate::logging::shortened;
-use crate::registry::{Command, Table};
+use crate::registry::Command;
 use crate::sandbox::Sandbox;
 use crate::task::{Entry, Task};
 use crate::tenants::{Tenant, Tenants};
@@ -28,6 +29,8 @@ pub struct Host {
     pub instances: Arc<Semaphore>,
     /// The next invocation's number.
     pub invocations: AtomicU64,
+    /// Where what was done is recorded, if anywhere.
+    pub audit: ArcSwapOption<Audit>,
 }
 
 /// Runs the lines of one connection for its tenant.
@@ -102,6 +105,12 @@ impl Dispatcher {
             wire.say("Command not found.\n");
             return Ok(None);
         };
+        let audit = self.host.audit.load_full();
+        if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
+            wire.say(&failure.line());
+            self.report(wire, &command, Instant::now(), None, 0, &Outcome::Failed(&failure));
+            return Ok(Some(failure));
+        }
         let admitted = match command.health.put_aside(Instant::now()) {
             None => self.admit(&tenant, wire).await?,
             Some(pause) => Err(Failure::new(
@@ -109,45 +118,58 @@ impl Dispatcher {
                 format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
             )),
         };
-        let places = match admitted {
-            Ok(places) => places,
+        let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
+        let id = self.host.invocations.fetch_add(1, Ordering::Relaxed);
+        let task = Task::new(id, tenant, command.name.clone(), words.collect(), wire.peer().to_owned());
+        let call = Arc::new(Call {
+            task: Arc::new(task),
+            overview,
+            command,
+            commands,
+            wire: Arc::clone(wire),
+            logged: AtomicU64::new(0),
+            directories: Held::default(),
+            ledger: Ledger::default(),
+        });
+        // A line whose record cannot be taken yet waits for that, and a client that goes meanwhile has run nothing.
+        let account = match &audit {
+            Some(audit) => tokio::select! {
+                biased;
+                account = audit.begin(&call, &self.identity) => Some(account),
+                gone = wire.failed() => return Err(gone),
+            },
+            None => None,
+        };
+        match admitted {
+            Ok(places) => self.invoke(wire, call, account, places).await,
             Err(failure) => {
                 wire.say(&failure.line());
-                self.report(wire, &command, Instant::now(), None, 0, Outcome::Failed(&failure));
-                return Ok(Some(failure));
+                let outcome = Outcome::Failed(&failure);
+                self.report(wire, &call.command, Instant::now(), None, 0, &outcome);
+                outcome.record(account, 0);
+                Ok(Some(failure))
             }
-        };
-        self.invoke(wire, tenant, commands, command, words.collect(), places).await
+        }
     }
 
     async fn invoke(
         &self,
         wire: &Arc<Wire>,
-        tenant: Arc<Tenant>,
-        commands: Arc<Table>,
-        command: Arc<Command>,
-        args: Vec<String>,
+        call: Arc<Call>,
+        account: Option<Account>,
         places: Places,
     ) -> Result<Option<Failure>, Gone> {
         let began = Instant::now();
-        wire.begin_reply(tenant.limits.output, command.raw_output);
-        let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
-        let id = self.host.invocations.fetch_add(1, Ordering::Relaxed);
-        let task = Arc::new(Task::new(id, tenant, command.name.clone(), args, wire.peer().to_owned()));
-        let entry = Entry::new(Arc::clone(&task));
-        let call = Arc::new(Call {
-            task,
-            overview,
-            command: Arc::clone(&command),
-            commands,
-            wire: Arc::clone(wire),
-            logged: AtomicU64::new(0),
-        });
+        let command = Arc::clone(&call.command);
+        wire.begin_reply(call.tenant().limits.output, command.raw_output);
+        let entry = Entry::new(Arc::clone(&call.task));
         let finished = match self.host.sandbox.run(&command.code.program, call).await {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
-                self.report(wire, &command, began, None, bytes, Outcome::Cancelled(&gone));
+                let outcome = Outcome::Cancelled(&gone);
+                self.report(wire, &command, began, None, bytes, &outcome);
+                outcome.record(account, bytes);
                 return Err(gone);
             }
         };
@@ -156,7 +178,9 @@ impl Dispatcher {
         drop(entry);
         self.judge(&command, finished.outcome.as_ref().err());
         let outcome = finished.outcome.as_ref().map_or_else(Outcome::Failed, |()| Outcome::Ok);
-        self.report(wire, &command, began, Some(&finished), bytes, outcome);
+        self.report(wire, &command, began, Some(&finished), bytes, &outcome);
+        // Before the end of the reply is on its way: a client that has read it finds its record.
+        outcome.record(account, bytes);
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
         // the instance for a client that does not read.
         let sent = if wire.has_line() { Ok(()) } else { wire.send_now() };
@@ -209,13 +233,10 @@ impl Dispatcher {
         began: Instant,
         finished: Option<&crate::sandbox::Finished>,
         bytes: u64,
-        outcome: Outcome<'_>,
+        outcome: &Outcome<'_>,
     ) {
-        let (cause, level_up) = match &outcome {
-            Outcome::Ok => (None, false),
-            Outcome::Failed(failure) => (Some(failure.cause.as_ref().unwrap_or(&failure.text).clone()), true),
-            Outcome::Cancelled(gone) => (Some(gone.to_string()), false),
-        };
+        let cause = outcome.cause();
+        let level_up = matches!(outcome, Outcome::Failed(_));
         let outcome = outcome.as_str();
         let cpu = finished.map(|finished| tracing::field::debug(finished.cpu));
         let memory = finished.map(|finished| finished.memory);
@@ -249,6 +270,22 @@ impl Outcome<'_> {
             Outcome::Ok => "ok",
             Outcome::Failed(failure) => failure.code.as_str(),
             Outcome::Cancelled(_) => "cancelled",
+        }
+    }
+
+    /// The reason, for the operator.
+    fn cause(&self) -> Option<String> {
+        match self {
+            Outcome::Ok => None,
+            Outcome::Failed(failure) => Some(failure.cause.as_ref().unwrap_or(&failure.text).clone()),
+            Outcome::Cancelled(gone) => Some(gone.to_string()),
+        }
+    }
+
+    /// Hands the line's record over to be written.
+    fn record(&self, account: Option<Account>, bytes: u64) {
+        if let Some(account) = account {
+            account.finish(self.as_str(), self.cause().as_deref(), bytes);
         }
     }
 }

@@ -92,7 +92,7 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
     if let Some(denial) = &verdict.denial {
         let file = source.map_or_else(String::new, |source| format!(" in {}", source.path.display()));
         let _ = writeln!(text, "    this would allow it{file}:");
-        for line in denial.access.grant(&named).lines() {
+        for line in denial.access.grant(verdict.key, &named).lines() {
             let _ = writeln!(text, "      {line}");
         }
     }
@@ -116,8 +116,10 @@ fn access(kind: &str, words: &[String]) -> Result<Access, String> {
     match (kind, words) {
         ("process", [program, args @ ..]) => Ok(Access::Process { program: program.clone(), args: args.to_vec() }),
         ("digest", [path]) => Ok(Access::Digest { path: path.clone() }),
-        ("directory", [path]) => Ok(Access::Directory { path: path.clone(), write: false }),
-        ("directory", [path, word]) if word == "write" => Ok(Access::Directory { path: path.clone(), write: true }),
+        ("directory", [path]) => Ok(Access::Directory { path: path.clone(), host: None, write: false }),
+        ("directory", [path, word]) if word == "write" => {
+            Ok(Access::Directory { path: path.clone(), host: None, write: true })
+        }
         ("tasks", [word]) if word == "list" => Ok(Access::Tasks { stop: false }),
         ("tasks", [word]) if word == "stop" => Ok(Access::Tasks { stop: true }),
         ("variable", [name]) => Ok(Access::Variable { name: name.clone() }),

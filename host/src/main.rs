@@ -1,5 +1,6 @@
 //! wasmline: a line from a client runs as a sandboxed WebAssembly command.
 
+mod audit;
 mod capabilities;
 mod check;
 mod cli;
@@ -21,6 +22,7 @@ mod run;
 mod sandbox;
 mod server;
 mod session;
+mod suggest;
 mod task;
 mod tenants;
 mod token;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Action, Check, Cli, Inspect, Output, Serve, Token};
+use cli::{Action, Check, Cli, Inspect, Output, Serve, Suggest, Token};
 use config::{Config, Overrides};
 
 /// The first descriptor after the standard ones.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Action::Explain(explain) => explain::run(&explain),
         Action::New(new) => report(new::run(&new)),
         Action::Token(token) => report(run_token(&token)),
+        Action::Suggest(suggest) => report(run_suggest(&suggest)),
         Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
     }
 }
@@ -95,6 +98,11 @@ fn run_inspect(arguments: &Inspect) -> Result<(), String> {
 
 fn run_token(arguments: &Token) -> Result<(), String> {
     let text = token::announcement(&arguments.name, &token::make()?);
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+}
+
+fn run_suggest(arguments: &Suggest) -> Result<(), String> {
+    let text = suggest::suggest(&arguments.files, arguments.tenant.as_deref())?;
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
 }
 

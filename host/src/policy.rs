@@ -10,6 +10,7 @@ mod environment;
 mod fit;
 mod grants;
 mod slots;
+mod unmet;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::access::Access;
-pub use self::denial::{Denial, Key};
+pub use self::denial::{Denial, Key, toml_string};
 pub use self::directories::Preopen;
 pub use self::fit::Beneath;
-pub use self::grants::{Grants, Wishes};
+pub use self::grants::{Grants, ProcessGrant, Wishes};
 pub use self::slots::{Pass, Slot};
+pub use self::unmet::Unmet;
 pub use self::verdict::{Step, Verdict};
 
 use self::denial::quoted;
@@ -137,41 +139,8 @@ impl Effective {
     /// Why `path` may not be changed in a directory that is open for reading alone.
     pub fn write_denial(&self, open: &Preopen, path: &Path) -> Denial {
         let key = if open.writable { Key::Sidecar } else { Key::Tenant };
-        // The tenant speaks of the machine's paths, the sidecar of the command's.
-        let directory = match key {
-            Key::Tenant => open.root.to_string_lossy(),
-            Key::Sidecar => open.name.as_str().into(),
-        };
         let why = format!("{} may not be changed in {}", quoted(&path.to_string_lossy()), quoted(&open.name));
-        key.denies(why, Access::Directory { path: directory.into_owned(), write: true })
-    }
-
-    /// What the command asks for and its tenant grants nothing of, a line each. Such a command will be denied whatever it
-    /// is called with.
-    pub fn unmet(&self) -> Vec<String> {
-        let Some(asked) = self.asked.wishes() else { return Vec::new() };
-        let granted = &self.tenant;
-        let programs = asked.process.iter().map(|rule| &rule.program);
-        let programs = programs.filter(|program| granted.process.iter().all(|rule| rule.program != **program));
-        let roots = &asked.digest.read;
-        let overlaps = |root: &Path, other: &Path| root.starts_with(other) || other.starts_with(root);
-        let apart = |root: &&PathBuf| !granted.digest.read.iter().any(|other| overlaps(root, other));
-        let programs = programs.map(|program| {
-            format!("asks to run {}; the tenant needs a [[grants.process]] with this program", program.display())
-        });
-        let roots = roots.iter().filter(apart).map(|root| {
-            format!("asks to hash files beneath {}; the tenant needs it in grants.digest.read", root.display())
-        });
-        let directories = asked.directory.iter().filter_map(|wish| directories::unmet(&granted.directory, wish));
-        let variables = asked.environment.iter().filter(|name| !granted.environment.contains_key(*name));
-        let variables = variables
-            .map(|name| format!("asks for the variable {}; the tenant needs it in grants.environment", quoted(name)));
-        let wanted = |stop: &bool| asked.tasks.allows(*stop) && !granted.tasks.allows(*stop);
-        let tasks = [false, true].into_iter().filter(wanted).map(|stop| {
-            let (does, key) = if stop { ("stop", "stop") } else { ("see", "list") };
-            format!("asks to {does} running commands; the tenant needs `{key} = true` in grants.tasks")
-        });
-        programs.chain(roots).chain(directories).chain(variables).chain(tasks).collect()
+        key.denies(why, open.access(true))
     }
 }
 
@@ -185,18 +154,18 @@ impl Asked {
     }
 }
 
-/// The directories whose paths a tenant's programs get as text, to look them up again by themselves.
-pub fn text_roots(grants: &Grants) -> impl Iterator<Item = &Path> {
+/// The directories beneath which a tenant's programs get files, and how.
+pub fn path_roots(grants: &Grants) -> impl Iterator<Item = (&Path, Pass)> {
     let slots = grants.process.iter().flat_map(|grant| &grant.args);
     let slots = slots.map(|slot| match slot {
         Slot::Repeat { each, .. } => &**each,
         slot => slot,
     });
     let roots = slots.filter_map(|slot| match slot {
-        Slot::PathUnder { roots, pass: Some(Pass::Text) } => Some(roots),
+        Slot::PathUnder { roots, pass } => Some((roots, pass.unwrap_or(Pass::Descriptor))),
         _ => None,
     });
-    roots.flatten().map(PathBuf::as_path)
+    roots.flat_map(|(roots, pass)| roots.iter().map(move |root| (root.as_path(), pass)))
 }
 
 /// How the program gets a path. The tenant alone may choose the text, and either key may insist on the descriptor.
@@ -313,6 +282,7 @@ mod tests {
         let asked = "environment = ['LANG', 'HOME']\ndirectory = [{ path = '/a' }, { path = '/b', write = true }]";
         let both = effective("environment.LANG = 'C'\ndirectory = [{ path = '/b' }]", Some(asked));
         let unmet = both.unmet();
+        let unmet: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
         assert_eq!(unmet.len(), 3, "{unmet:?}");
         assert!(unmet[0].contains("the directory /a") && unmet[1].contains("/b") && unmet[2].contains("\"HOME\""));
         assert!(effective("environment.LANG = 'C'", None).unmet().is_empty());

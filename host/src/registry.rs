@@ -84,6 +84,8 @@ pub struct Code {
     description: Option<String>,
     /// The component, ready to be instantiated.
     pub program: Program,
+    /// BLAKE3 of the file.
+    pub digest: blake3::Hash,
 }
 
 /// A file that does not serve, and why.
@@ -399,7 +401,7 @@ impl Registry {
         let Some(component) = self.cache.load(self.sandbox.engine(), hash)? else { return Ok(None) };
         let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
-        let code = Arc::new(Code { description: metadata.description().cloned(), program });
+        let code = Arc::new(Code { description: metadata.description().cloned(), program, digest: hash });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
         Ok(Some(code))
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustix::process::getuid;
 use tokio::sync::Semaphore;
 
@@ -84,6 +84,7 @@ fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
         sandbox,
         instances: Arc::new(Semaphore::new(config.invocations())),
         invocations: AtomicU64::new(1),
+        audit: ArcSwapOption::empty(),
     })
 }
 

@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
 use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
 use crate::engine::PoolSize;
@@ -123,7 +124,10 @@ impl Server {
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
         let shares = Shares::of(&config.server, plan);
         let tenants = load_tenants(config, Arc::default(), &registry, &shares, Strictness::Start).await?;
+        // Opened before anything runs, and nothing runs where it cannot be.
+        let audit = config.audit.as_ref().map(|audit| Audit::start(audit, invocations));
         let host = Host {
+            audit: ArcSwapOption::from(audit.transpose()?.map(Arc::new)),
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
@@ -196,12 +200,33 @@ impl Server {
                 return;
             }
         };
+        if let Err(error) = self.reload_audit(&config).await {
+            tracing::error!(error, "configuration not reloaded; the old one stays");
+            return;
+        }
         self.connections.host.tenants.store(Arc::new(tenants));
         self.connections.set_settings(config.server.clone());
         self.connections.tokens.store(Arc::new(Tokens::of(&config)));
         self.replace_listeners(&config).await;
         self.connections.reloaded.notify_waiters();
         tracing::info!("configuration reloaded");
+    }
+
+    /// Opens the audit file anew, which may have been moved aside or be another one, or the first, or none.
+    async fn reload_audit(&self, config: &Config) -> Result<(), String> {
+        let current = &self.connections.host.audit;
+        match (current.load_full(), &config.audit) {
+            (Some(audit), Some(wanted)) => audit.reopen(wanted).await?,
+            (None, Some(wanted)) => {
+                current.store(Some(Arc::new(Audit::start(wanted, config.invocations())?)));
+            }
+            (Some(audit), None) => {
+                current.store(None);
+                audit.flush().await;
+            }
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     /// The engine is made once, so what sizes it stays as it was.
@@ -285,6 +310,9 @@ impl Server {
             );
             self.connections.aborting.cancel();
             let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
+        }
+        if let Some(audit) = self.connections.host.audit.load_full() {
+            audit.flush().await;
         }
         tracing::info!("stopped");
     }

@@ -30,6 +30,8 @@ pub struct Task {
     cpu: AtomicU64,
     /// Bytes in its memories and tables.
     memory: AtomicUsize,
+    /// The most that was in them.
+    peak_memory: AtomicUsize,
     /// Children that it has.
     children: AtomicUsize,
     stopped: AtomicBool,
@@ -48,6 +50,7 @@ impl Task {
             began: Instant::now(),
             cpu: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
+            peak_memory: AtomicUsize::new(0),
             children: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             driver: AtomicWaker::new(),
@@ -79,6 +82,12 @@ impl Task {
     /// Takes over how many bytes there are now.
     pub fn set_memory(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
+        self.peak_memory.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// The most bytes that there were.
+    pub fn peak_memory(&self) -> usize {
+        self.peak_memory.load(Ordering::Relaxed)
     }
 
     /// Takes a place for a child, if there is one left.

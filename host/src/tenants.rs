@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 pub use share::{MemoryInUse, Part, Place, Shares, share};
 
-use crate::config::{self, Config, Limits};
+use crate::config::{self, Config, Limits, Mode};
 #[cfg(test)]
 use crate::machine::Plan;
 use crate::policy::Grants;
@@ -138,6 +138,11 @@ impl Tenant {
     /// Whether it is the operator's own, who is told of what does not serve.
     pub fn is_operators(&self) -> bool {
         self.config.operator
+    }
+
+    /// How its grants are recorded.
+    pub fn mode(&self) -> Mode {
+        self.config.mode
     }
 
     /// The directories that its commands come from.

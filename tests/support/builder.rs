@@ -30,7 +30,7 @@ pub struct HostBuilder {
     directory: Option<PathBuf>,
     descriptors: Option<u32>,
     /// Size of the file system that holds nothing but the cache.
-    tmpfs_cache: Option<String>,
+    tmpfs: Option<(PathBuf, String)>,
 }
 
 impl HostBuilder {
@@ -57,7 +57,7 @@ impl HostBuilder {
             cache_flag: true,
             directory: None,
             descriptors: None,
-            tmpfs_cache: None,
+            tmpfs: None,
         };
         builder.command("echo")
     }
@@ -254,9 +254,13 @@ impl HostBuilder {
     pub fn tmpfs_cache(self, size: &str) -> HostBuilder {
         let cache = self.files().join("cache");
         fs::create_dir(&cache).expect("a directory");
-        let mut builder = self.without_cache_flag().server(&format!("cache = {}", quoted(&cache)));
-        builder.tmpfs_cache = Some(size.to_owned());
-        builder
+        self.without_cache_flag().server(&format!("cache = {}", quoted(&cache))).tmpfs(cache, size)
+    }
+
+    /// Lets the host find at `place` an empty file system of this size that nobody else sees.
+    pub fn tmpfs(mut self, place: PathBuf, size: &str) -> HostBuilder {
+        self.tmpfs = Some((place, size.to_owned()));
+        self
     }
 
     /// The configuration as it will be written.
@@ -295,9 +299,9 @@ impl HostBuilder {
         if self.writes_config {
             fs::write(&config, self.config()).expect("the configuration can be written");
         }
-        let mut command = match (self.descriptors, &self.tmpfs_cache) {
+        let mut command = match (self.descriptors, &self.tmpfs) {
             (Some(limit), _) => wasmline_with_descriptors(limit),
-            (None, Some(size)) => wasmline_with_tmpfs(&self.files().join("cache"), size),
+            (None, Some((place, size))) => wasmline_with_tmpfs(place, size),
             (None, None) => wasmline(),
         };
         command.arg("serve");

@@ -178,6 +178,7 @@ impl Host for View<'_> {
                 return Ok(Err(Error::Denied));
             }
         };
+        self.call.ledger.used(Access::Digest { path: path.clone() });
         let hash = hash_file(&self.call.task, &place.root, &place.relative, algorithm).await;
         if let Err(Error::Denied) = hash {
             self.call.log_denial(&Denial::link(&path, Access::Digest { path: path.clone() }));

@@ -1,14 +1,15 @@
-//! The directories that a program of WASI finds open, and the functions of `wasi:filesystem` that need a second look.
+//! The directories and variables that a program of WASI finds, and the functions of `wasi:filesystem` that need a second
+//! look.
 //!
 //! Most of that interface is wasmtime's own, which holds paths beneath their directory and refuses changes beneath one
 //! that is read-only. Replaced here is what could hold a thread or fill the host's memory: opening waits for whoever is at
 //! the other end of a FIFO, setting times opens too, and a listing is read whole before its first entry is handed out.
 
+mod held;
 mod link;
 mod listing;
 mod open;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
@@ -16,6 +17,7 @@ use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
+pub use held::Held;
 pub use link::add_to_linker;
 
 use super::Call;
@@ -34,11 +36,15 @@ async fn preopens(state: &mut State) -> wasmtime::Result<Vec<(Resource<Descripto
     }
     let opened = tokio::task::spawn_blocking(move || {
         let directories = call.command.grants.directories().iter();
-        directories.filter_map(|directory| Some((open(&call, directory)?, directory.name.clone()))).collect::<Vec<_>>()
+        directories.map(|directory| open(&call, directory)).collect::<Vec<_>>()
     });
     let mut list = Vec::new();
-    for (directory, name) in opened.await? {
-        list.push((state.objects.push(Descriptor::Dir(directory))?, name));
+    for (number, opened) in opened.await?.into_iter().enumerate() {
+        let Some(opened) = opened else { continue };
+        let descriptor = state.objects.push(Descriptor::Dir(opened))?;
+        state.call.directories.insert(&descriptor, number);
+        let name = state.call.command.grants.directories().get(number).map(|directory| directory.name.clone());
+        list.push((descriptor, name.unwrap_or_default()));
     }
     Ok(list)
 }
@@ -67,18 +73,4 @@ fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
         "a granted directory is missing"
     );
     None
-}
-
-/// Tells the operator of a change that a read-only directory does not allow. The program was told `not-permitted`.
-fn log_refused_change(call: &Call, directory: &Dir, path: &str) {
-    // The name is looked up for the log alone: what was opened is held by its descriptor.
-    let place = std::os::fd::AsRawFd::as_raw_fd(&*directory.dir);
-    let Ok(place) = std::fs::read_link(format!("/proc/self/fd/{place}")) else { return };
-    let holds = |open: &&Preopen| {
-        let root = std::fs::canonicalize(open.root.join(&open.relative));
-        !open.write && root.is_ok_and(|root| place.starts_with(root))
-    };
-    if let Some(open) = call.command.grants.directories().iter().find(holds) {
-        call.log_denial(&call.command.grants.write_denial(open, Path::new(path)));
-    }
 }

@@ -339,6 +339,7 @@ impl Host for ObjectView<'_> {
             return Ok(Err(Error::TooManyChildren));
         };
         let places = Places { _line: line, _tenant: place };
+        self.call.ledger.used(Access::Process { program: program.clone(), args: args.clone() });
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
             let args = Arguments::confine(&program, args, &plan.paths)?;

@@ -28,8 +28,8 @@ const LAST_LINE: &str = ".";
 /// Random bytes that a guest gets in one call.
 const MAX_RANDOM: u64 = 64 * 1024;
 
-/// A WASI context with clocks, randomness, the reply, and the environment that is granted. Directories are opened when the
-/// program asks for them.
+/// A WASI context with clocks, randomness and the reply. What is granted is handed out by `directories` when a program asks
+/// for it.
 pub fn context(call: &Arc<Call>) -> WasiCtx {
     let mut builder = WasiCtxBuilder::new();
     let is_program = matches!(call.command.code.program, Program::Wasi(_));
@@ -40,9 +40,6 @@ pub fn context(call: &Arc<Call>) -> WasiCtx {
         builder.stderr(Reply { call: Arc::clone(call) });
     } else {
         builder.stderr(LogLines { call: Arc::clone(call), partial: Arc::default() });
-    }
-    for (name, value) in call.command.grants.environment() {
-        builder.env(name, value);
     }
     builder
         .stdout(Reply { call: Arc::clone(call) })

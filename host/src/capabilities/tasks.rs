@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::View;
 use super::bindings::wasmline::command::tasks::{Error, Host, Task as Shown};
+use crate::policy::Access;
 use crate::task::Task;
 
 impl View<'_> {
@@ -12,7 +13,9 @@ impl View<'_> {
         self.call.command.grants.tasks(stop).map_err(|denial| {
             self.call.log_denial(&denial);
             Error::Denied
-        })
+        })?;
+        self.call.ledger.used(Access::Tasks { stop });
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::listener::RawListener;
 use super::units::{Name, Settings, Sha256};
-use super::{Limits, Server};
+use super::{Audit, Limits, Mode, Server};
 use crate::policy::Grants;
 
 /// A whole file.
@@ -19,6 +19,7 @@ pub struct RawConfig {
     pub server: Server,
     pub listener: Vec<Spanned<RawListener>>,
     pub tenants: BTreeMap<Name, Spanned<RawTenant>>,
+    pub audit: Option<Audit>,
 }
 
 /// A file of an included directory. What concerns all tenants is none of its business.
@@ -36,6 +37,7 @@ pub struct RawTenant {
     pub commands: Vec<PathBuf>,
     pub raw_output: bool,
     pub operator: bool,
+    pub mode: Mode,
     pub grants: Grants,
     pub limits: Limits,
     pub tokens: Vec<Spanned<RawToken>>,

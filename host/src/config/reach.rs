@@ -6,13 +6,27 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Tenant};
-use crate::policy::text_roots;
+use crate::policy::{Pass, path_roots};
 
 /// Finds whether every directory that may be written is out of reach of what must not be.
 ///
 /// # Errors
 /// With the first that is not, and why.
 pub fn check(config: &Config) -> Result<(), String> {
+    let audit = config.audit.iter().map(|audit| ("audit.file", audit.file.as_path()));
+    let keys = config.listeners.iter().filter_map(|listener| Some(("listener.tls.key", &*listener.tls.as_ref()?.key)));
+    for (name, secret) in audit.chain(keys) {
+        for tenant in config.tenants.values() {
+            if let Some((key, path)) = readers(tenant).find(|(_, path)| real(secret).starts_with(real(path))) {
+                return Err(format!(
+                    "{name}: `{}` lies in `{}`, which tenants.{}.grants.{key} gives to commands; keep it elsewhere",
+                    secret.display(),
+                    path.display(),
+                    tenant.name
+                ));
+            }
+        }
+    }
     for tenant in config.tenants.values() {
         for grant in tenant.grants.directory.iter().filter(|grant| grant.write) {
             if let Some((path, why)) = within_reach(config, tenant, &grant.path) {
@@ -28,6 +42,17 @@ pub fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
+/// The directories in which a tenant's commands can read files, with the key that says so.
+fn readers(tenant: &Tenant) -> impl Iterator<Item = (&'static str, &Path)> {
+    let directories = tenant.grants.directory.iter().map(|grant| ("directory", grant.path.as_path()));
+    directories.chain(path_roots(&tenant.grants).map(|(path, _)| ("process", path)))
+}
+
+/// The directories whose paths a tenant's programs get as text.
+fn text_roots(tenant: &Tenant) -> impl Iterator<Item = &Path> {
+    path_roots(&tenant.grants).filter(|(_, pass)| *pass == Pass::Text).map(|(path, _)| path)
+}
+
 /// Something that commands of the tenant must not be able to change, and can by way of `written`.
 fn within_reach<'a>(config: &'a Config, owner: &Tenant, written: &Path) -> Option<(&'a Path, String)> {
     let written = real(written);
@@ -39,8 +64,19 @@ fn within_reach<'a>(config: &'a Config, owner: &Tenant, written: &Path) -> Optio
     if let Some(cache) = cache {
         return Some((cache, "from which the host loads compiled code".to_owned()));
     }
-    if let Some(source) = config.source.as_deref().filter(reached) {
-        return Some((source, "which says what is granted".to_owned()));
+    let main = config.source.iter().chain(&config.include);
+    let mut files = main.chain(config.tenants.values().filter_map(|tenant| tenant.file.as_ref())).map(PathBuf::as_path);
+    if let Some(file) = files.find(reached) {
+        return Some((file, "which says what is granted".to_owned()));
+    }
+    let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let mut proofs = tls.flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
+    if let Some(proof) = proofs.find(|path| reached(&path.as_path())) {
+        return Some((proof, "which says who is who".to_owned()));
+    }
+    let audit = config.audit.as_ref().map(|audit| audit.file.as_path());
+    if let Some(audit) = audit.filter(reached) {
+        return Some((audit, "which records what was done".to_owned()));
     }
     for tenant in config.tenants.values() {
         let mut commands = tenant.commands.iter().map(PathBuf::as_path);
@@ -49,7 +85,7 @@ fn within_reach<'a>(config: &'a Config, owner: &Tenant, written: &Path) -> Optio
         {
             return Some((commands, format!("where the commands of the tenant `{}` are", tenant.name)));
         }
-        if let Some(root) = text_roots(&tenant.grants).find(reached) {
+        if let Some(root) = text_roots(tenant).find(reached) {
             let name = &tenant.name;
             let why =
                 format!("whose paths `tenants.{name}.grants.process` passes on as text; leave out pass = \"text\"");

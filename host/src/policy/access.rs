@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::denial::toml_string;
+use super::denial::{Key, toml_string};
 
 /// One thing that a command does with the machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,8 +24,11 @@ pub enum Access {
     },
     /// It finds a directory open.
     Directory {
-        /// The directory, or something beneath it.
+        /// What the command calls it, or something beneath it.
         path: String,
+        /// Where it is on the machine, if it is known and is called something else there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
         /// Whether it changes anything there.
         write: bool,
     },
@@ -42,19 +45,30 @@ pub enum Access {
 }
 
 impl Access {
-    /// The narrowest grant that would allow it, as lines of TOML; `grants` is the table that it stands in.
-    pub fn grant(&self, grants: &str) -> String {
-        let (header, entries) = self.parts(grants);
+    /// Bytes of text in it.
+    pub fn size(&self) -> usize {
+        match self {
+            Access::Process { program, args } => program.len() + args.iter().map(|arg| arg.len() + 4).sum::<usize>(),
+            Access::Digest { path } => path.len(),
+            Access::Directory { path, host, .. } => path.len() + host.as_ref().map_or(0, String::len),
+            Access::Variable { name } => name.len(),
+            Access::Tasks { .. } => 0,
+        }
+    }
+
+    /// The narrowest grant that would allow it, as lines of TOML; `grants` is the table of the key that it stands in.
+    pub fn grant(&self, key: Key, grants: &str) -> String {
+        let (header, entries) = self.parts(key, grants);
         std::iter::once(header).chain(entries).collect::<Vec<_>>().join("\n")
     }
 
     /// The same in one line, as a message has it.
-    pub fn line(&self) -> String {
-        let (header, entries) = self.parts("grants");
+    pub fn line(&self, key: Key) -> String {
+        let (header, entries) = self.parts(key, "grants");
         format!("{header} {}", entries.join(", "))
     }
 
-    fn parts(&self, grants: &str) -> (String, Vec<String>) {
+    fn parts(&self, key: Key, grants: &str) -> (String, Vec<String>) {
         match self {
             Access::Process { program, args } => {
                 let args: Vec<String> = args.iter().map(|arg| toml_string(arg)).collect();
@@ -66,8 +80,13 @@ impl Access {
                 let directory = Path::new(path).parent().and_then(Path::to_str).unwrap_or("/");
                 (format!("[{grants}.digest]"), vec![format!("read = [{}]", toml_string(directory))])
             }
-            Access::Directory { path, write } => {
-                let mut entries = vec![format!("path = {}", toml_string(path))];
+            Access::Directory { path, host, write } => {
+                let mut entries = match (key, host) {
+                    (Key::Tenant, Some(host)) if host != path => {
+                        vec![format!("path = {}", toml_string(host)), format!("as = {}", toml_string(path))]
+                    }
+                    _ => vec![format!("path = {}", toml_string(path))],
+                };
                 if *write {
                     entries.push("write = true".to_owned());
                 }
@@ -77,9 +96,11 @@ impl Access {
                 let key = if *stop { "stop" } else { "list" };
                 (format!("[{grants}.tasks]"), vec![format!("{key} = true")])
             }
-            Access::Variable { name } => {
-                (format!("[{grants}.environment]"), vec![format!("{} = \"…\"", toml_string(name))])
-            }
+            Access::Variable { name } => match key {
+                // Its value is for the operator to say.
+                Key::Tenant => (format!("[{grants}.environment]"), vec![format!("{} = \"\"", toml_string(name))]),
+                Key::Sidecar => (format!("[{grants}]"), vec![format!("environment = [{}]", toml_string(name))]),
+            },
         }
     }
 }

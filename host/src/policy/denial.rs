@@ -62,7 +62,7 @@ impl Key {
 
     /// A denial of `access`, for a reason that the guest may read.
     pub(super) fn denies(self, guest: String, access: Access) -> Denial {
-        let line = access.line();
+        let line = access.line(self);
         let operator = match line.len() {
             0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
             _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
@@ -94,7 +94,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Text as TOML writes it on one line, so that it can be copied from a message into a file.
-pub(super) fn toml_string(text: &str) -> String {
+pub fn toml_string(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

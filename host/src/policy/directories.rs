@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+use super::access::Access;
 use super::grants::Root;
 
 /// Directories that one tenant grants, or one sidecar asks for. Each takes one of an invocation's host objects.
@@ -55,6 +56,15 @@ pub struct Preopen {
     pub writable: bool,
 }
 
+impl Preopen {
+    /// The access that it gives.
+    pub fn access(&self, write: bool) -> Access {
+        let host: PathBuf = self.root.join(&self.relative).components().collect();
+        let host = Some(host.display().to_string()).filter(|host| *host != self.name);
+        Access::Directory { path: self.name.clone(), host, write }
+    }
+}
+
 impl DirectoryGrant {
     /// What programs call it.
     pub fn name(&self) -> &Path {
@@ -85,22 +95,8 @@ pub fn effective(granted: &[DirectoryGrant], asked: Option<&[DirectoryWish]>) ->
     found.into_values().collect()
 }
 
-/// Why a wish gives the command nothing, or less than it asks for; `None` when all is well.
-pub fn unmet(granted: &[DirectoryGrant], wish: &DirectoryWish) -> Option<String> {
-    let path = wish.path.display();
-    let mut within = granted.iter().filter(|grant| grant.name().starts_with(&wish.path)).peekable();
-    let around = around(granted, &wish.path).map(|(grant, _)| grant);
-    if within.peek().is_none() && around.is_none() {
-        return Some(format!("asks for the directory {path}; the tenant needs a [[grants.directory]] with this path"));
-    }
-    if wish.write && !within.chain(around).any(|grant| grant.write) {
-        return Some(format!("asks to write in {path}; the tenant's [[grants.directory]] needs write = true"));
-    }
-    None
-}
-
 /// The deepest grant that `name` is or lies beneath, and the way down from there.
-fn around<'a>(granted: &'a [DirectoryGrant], name: &'a Path) -> Option<(&'a DirectoryGrant, &'a Path)> {
+pub fn around<'a>(granted: &'a [DirectoryGrant], name: &'a Path) -> Option<(&'a DirectoryGrant, &'a Path)> {
     let around = granted.iter().filter_map(|grant| Some((grant, name.strip_prefix(grant.name()).ok()?)));
     around.min_by_key(|(_, relative)| relative.components().count())
 }
@@ -245,16 +241,6 @@ mod tests {
         assert_eq!(found(&nested, &[wish("/srv/out/x", true)]), [row("/srv/out", "x", "/srv/out/x", true)]);
         assert_eq!(found(&nested, &[wish("/srv/out", true)]), [row("/srv/out", "", "/srv/out", true)]);
         assert_eq!(found(&nested, &[wish("/srv", true)]).len(), 2);
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let data = granted("{ path = '/d' }, { path = '/w', write = true }");
-        assert_eq!(unmet(&data, &wish("/d/x", false)), None);
-        assert_eq!(unmet(&data, &wish("/", true)), None);
-        assert_eq!(unmet(&data, &wish("/w/x", true)), None);
-        assert!(unmet(&data, &wish("/d", true)).unwrap().contains("write = true"));
-        assert!(unmet(&data, &wish("/e", false)).unwrap().starts_with("asks for the directory /e"));
     }
 
     #[test]

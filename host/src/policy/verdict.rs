@@ -41,7 +41,7 @@ impl Effective {
         let tenant = match access {
             Access::Process { program, args } => process(Key::Tenant, &self.tenant.process, program, args),
             Access::Digest { path } => digest(Key::Tenant, &self.tenant.digest, path),
-            Access::Directory { path, write } => {
+            Access::Directory { path, write, .. } => {
                 directory(Key::Tenant, self.tenant.directory.iter().map(seen), path, *write)
             }
             Access::Variable { name } => {
@@ -54,7 +54,7 @@ impl Effective {
         let sidecar = match access {
             Access::Process { program, args } => process(Key::Sidecar, &wishes.process, program, args),
             Access::Digest { path } => digest(Key::Sidecar, &wishes.digest, path),
-            Access::Directory { path, write } => {
+            Access::Directory { path, write, .. } => {
                 directory(Key::Sidecar, wishes.directory.iter().map(asked), path, *write)
             }
             Access::Variable { name } => {
@@ -85,26 +85,36 @@ fn digest(key: Key, grant: &DigestGrant, path: &str) -> Verdict {
     }
 }
 
-fn seen(grant: &DirectoryGrant) -> (&Path, bool) {
-    (grant.name(), grant.write)
+/// A directory that one of the keys speaks of.
+struct Known<'a> {
+    name: &'a Path,
+    host: Option<&'a Path>,
+    write: bool,
 }
 
-fn asked(wish: &DirectoryWish) -> (&Path, bool) {
-    (&wish.path, wish.write)
+fn seen(grant: &DirectoryGrant) -> Known<'_> {
+    Known { name: grant.name(), host: Some(&grant.path), write: grant.write }
+}
+
+fn asked(wish: &DirectoryWish) -> Known<'_> {
+    Known { name: &wish.path, host: None, write: wish.write }
 }
 
 /// The deepest directory that holds a path decides, for that is where a program looks for it.
-fn directory<'a>(key: Key, directories: impl Iterator<Item = (&'a Path, bool)>, path: &str, write: bool) -> Verdict {
-    let holding = directories.enumerate().filter(|(_, (name, _))| Path::new(path).starts_with(name));
-    let deepest = holding.max_by_key(|(_, (name, _))| name.components().count());
-    let access = || Access::Directory { path: path.to_owned(), write };
+fn directory<'a>(key: Key, directories: impl Iterator<Item = Known<'a>>, path: &str, write: bool) -> Verdict {
+    let holding = directories.enumerate().filter(|(_, known)| Path::new(path).starts_with(known.name));
+    let deepest = holding.max_by_key(|(_, known)| known.name.components().count());
     let denial = match &deepest {
-        Some((_, (_, writable))) if *writable || !write => None,
-        Some((_, (name, _))) => {
-            let access = Access::Directory { path: name.display().to_string(), write };
+        Some((_, known)) if known.write || !write => None,
+        Some((_, known)) => {
+            let host = known.host.map(|host| host.display().to_string());
+            let access = Access::Directory { path: known.name.display().to_string(), host, write };
             Some(key.denies(format!("{} may only be read", quoted(path)), access))
         }
-        None => Some(key.denies(format!("{} is in no directory {}", quoted(path), key.participle()), access())),
+        None => {
+            let access = Access::Directory { path: path.to_owned(), host: None, write };
+            Some(key.denies(format!("{} is in no directory {}", quoted(path), key.participle()), access))
+        }
     };
     Verdict { key, rule: deepest.map(|(item, _)| vec!["directory".into(), Step::Item(item)]), denial }
 }
@@ -156,7 +166,7 @@ mod tests {
         assert!(closest.1.unwrap().starts_with("argument 2"));
         let digest = explain(grants, None, &Access::Digest { path: "/etc/x".to_owned() }).remove(0);
         assert_eq!(digest, (Some(vec!["digest".into(), "read".into(), Step::Item(1)]), None));
-        let directory = |path: &str, write| Access::Directory { path: path.to_owned(), write };
+        let directory = |path: &str, write| Access::Directory { path: path.to_owned(), host: None, write };
         assert_eq!(explain(grants, None, &directory("/d/x", false)), [(at("directory", 0), None)]);
         assert_eq!(explain(grants, None, &directory("/w/x", true)), [(at("directory", 1), None)]);
         let read_only = explain(grants, None, &directory("/d/x", true)).remove(0);

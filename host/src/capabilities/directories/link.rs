@@ -15,24 +15,29 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 
 use super::listing::Listing;
 use super::open::{self, Wanted};
-use super::{log_refused_change, preopens};
+use super::preopens;
+use crate::capabilities::Call;
+use crate::policy::Access;
 use crate::sandbox::State;
 
 /// The interfaces, by the names under which wasmtime offers them.
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
+const ENVIRONMENT: &str = "wasi:cli/environment@0.2.12";
 
 type Handle = Resource<Descriptor>;
 type Answer<T> = Result<T, ErrorCode>;
 /// What a linked function returns: its one result, unless it traps.
 type Returned<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<(T,)>> + Send + 'a>>;
 
-/// Replaces functions of `wasi:filesystem`, which must be linked already.
+/// Replaces functions of WASI, which must be linked already.
 ///
 /// # Errors
 /// When one of them is not there to be replaced.
 pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    for (interface, name) in [(PREOPENS, "get-directories"), (TYPES, "[method]descriptor.open-at")] {
+    let replaced =
+        [(PREOPENS, "get-directories"), (TYPES, "[method]descriptor.open-at"), (ENVIRONMENT, "get-environment")];
+    for (interface, name) in replaced {
         // Under a name that is not wasmtime's, a function would be an addition that nobody calls.
         let added = linker.instance(interface)?.func_wrap(name, |_, (): ()| Ok(()));
         wasmtime::ensure!(added.is_err(), "wasmtime offers no {interface}; this host was built for another version");
@@ -41,12 +46,25 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     define(&mut linker.instance(PREOPENS)?, "get-directories", |state, (): ()| {
         Box::pin(async { Ok((preopens(state).await?,)) })
     })?;
+    linker
+        .instance(ENVIRONMENT)?
+        .func_wrap("get-environment", |store, (): ()| Ok((environment(&store.data().call),)))?;
     let types = &mut linker.instance(TYPES)?;
     opening(types)?;
     listing(types)?;
+    looking(types)?;
     changing(types)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// The variables, which are taken for used when they are asked for.
+fn environment(call: &Call) -> Vec<(String, String)> {
+    let variables = call.command.grants.environment().to_vec();
+    for (name, _) in &variables {
+        call.ledger.used(Access::Variable { name: name.clone() });
+    }
+    variables
 }
 
 fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
@@ -60,9 +78,14 @@ fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             if wanted.writes() && refuses_change(state, &fd, &path)? {
                 return Ok((Err(ErrorCode::NotPermitted),));
             }
+            reads(state, &fd);
             let opened = with_directory(state, &fd, move |directory| wanted.open(directory, Path::new(&path))).await?;
             Ok((match opened {
-                Ok(descriptor) => Ok(state.objects.push(descriptor)?),
+                Ok(descriptor) => {
+                    let descriptor = state.objects.push(descriptor)?;
+                    state.call.directories.inherit(&descriptor, &fd);
+                    Ok(descriptor)
+                }
                 Err(error) => Err(error),
             },))
         })
@@ -76,6 +99,7 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     define(types, "[method]descriptor.read-directory", |state, (fd,): (Handle,)| {
         Box::pin(async move {
+            reads(state, &fd);
             let listing = with_directory(state, &fd, Listing::new).await?;
             Ok((match listing {
                 Ok(listing) => Ok(state.objects.push(listing)?),
@@ -88,6 +112,22 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         Box::pin(async move {
             let entry: Answer<Option<DirectoryEntry>> = state.objects.get_mut(&listing)?.next().await;
             Ok((entry,))
+        })
+    })
+}
+
+/// These are wasmtime's, and only laid to the directory's grant here.
+fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    define(types, "[method]descriptor.stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
+        Box::pin(async move {
+            reads(state, &fd);
+            answer(state.filesystem().stat_at(fd, at, path).await)
+        })
+    })?;
+    define(types, "[method]descriptor.readlink-at", |state, (fd, path): (Handle, String)| {
+        Box::pin(async move {
+            reads(state, &fd);
+            answer(state.filesystem().readlink_at(fd, path).await)
         })
     })
 }
@@ -178,14 +218,27 @@ async fn with_directory<T: Send + 'static>(
     Ok(done.unwrap_or(Err(ErrorCode::Io)))
 }
 
-/// Whether the directory is read-only, and so refuses what is about to be done at `path`. The operator is told.
+/// Lays something that is done by way of a directory to its grant.
+fn reads(state: &State, fd: &Handle) {
+    state.call.directories.mark(fd, false);
+}
+
+/// Whether the directory is read-only, and so refuses what is about to be changed at `path`: then the operator is told.
+/// What is not refused is laid to the directory's grant.
 fn refuses_change(state: &State, fd: &Handle, path: &str) -> wasmtime::Result<bool> {
+    let call = &state.call;
     match state.objects.get(fd)? {
         Descriptor::Dir(directory) if directory.perms == FsPerms::ReadOnly => {
-            log_refused_change(&state.call, directory, path);
+            let grants = &call.command.grants;
+            if let Some(open) = call.directories.directory(grants, fd) {
+                call.log_denial(&grants.write_denial(open, Path::new(path)));
+            }
             Ok(true)
         }
-        _ => Ok(false),
+        _ => {
+            call.directories.mark(fd, true);
+            Ok(false)
+        }
     }
 }
 

@@ -1,0 +1,129 @@
+//! What one invocation was allowed and denied, kept until its record is written.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::policy::{Access, Denial, Key};
+
+/// Different accesses of one invocation that its record names.
+const MAX_USES: usize = 64;
+/// Different denials of one invocation that get a record each.
+const MAX_DENIALS: usize = 64;
+/// Bytes of an access that is named; of a longer one only that it was there.
+const MAX_ACCESS: usize = 8 * 1024;
+
+/// The accesses of one invocation. What goes beyond its bounds is counted.
+#[derive(Default)]
+pub struct Ledger(Mutex<Entries>);
+
+/// What a ledger holds.
+#[derive(Default)]
+pub struct Entries {
+    /// What was allowed.
+    pub uses: BTreeSet<Access>,
+    /// How many times something was allowed that is not among them.
+    pub more_uses: u64,
+    /// What was denied, in this order.
+    pub denials: Vec<Denied>,
+    /// How many times something was denied that is not among them.
+    pub more_denials: u64,
+}
+
+/// Something that was denied.
+pub struct Denied {
+    /// When it was for the first time.
+    pub time: SystemTime,
+    /// How many times it was.
+    pub times: u64,
+    /// What the guest was told.
+    pub reason: String,
+    /// Whose grants lack it; `None` where no grant would help.
+    pub key: Option<Key>,
+    /// What the command wanted; `None` if that is too long to be kept.
+    pub access: Option<Access>,
+}
+
+impl Ledger {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that something was allowed.
+    pub fn used(&self, access: Access) {
+        let mut entries = self.entries();
+        if entries.uses.contains(&access) {
+            return;
+        }
+        if entries.uses.len() < MAX_USES && access.size() <= MAX_ACCESS {
+            entries.uses.insert(access);
+        } else {
+            entries.more_uses += 1;
+        }
+    }
+
+    /// Remembers that something was denied.
+    pub fn denied(&self, denial: &Denial) {
+        let access = Some(&denial.access).filter(|access| access.size() <= MAX_ACCESS);
+        let mut entries = self.entries();
+        let same = |known: &&mut Denied| known.access.as_ref() == access && known.reason == denial.guest;
+        if let Some(known) = entries.denials.iter_mut().find(same) {
+            known.times += 1;
+        } else if entries.denials.len() < MAX_DENIALS {
+            entries.denials.push(Denied {
+                time: SystemTime::now(),
+                times: 1,
+                reason: denial.guest.clone(),
+                key: denial.key,
+                access: access.cloned(),
+            });
+        } else {
+            entries.more_denials += 1;
+        }
+    }
+
+    /// Takes everything out.
+    pub fn take(&self) -> Entries {
+        std::mem::take(&mut *self.entries())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(path: &str) -> Access {
+        Access::Digest { path: path.to_owned() }
+    }
+
+    #[test]
+    fn the_same_is_kept_once() {
+        let ledger = Ledger::default();
+        ledger.used(digest("/a"));
+        ledger.used(digest("/a"));
+        for _ in 0..3 {
+            ledger.denied(&Denial::link("/b", digest("/b")));
+        }
+        let entries = ledger.take();
+        assert_eq!((entries.uses.len(), entries.more_uses), (1, 0));
+        assert_eq!((entries.denials.len(), entries.denials[0].times, entries.more_denials), (1, 3, 0));
+        assert!(ledger.take().uses.is_empty());
+    }
+
+    #[test]
+    fn what_is_too_much_is_counted() {
+        let ledger = Ledger::default();
+        for number in 0..100 {
+            ledger.used(digest(&format!("/{number}")));
+            ledger.denied(&Denial::link("/x", digest(&format!("/{number}"))));
+        }
+        let long = "x".repeat(10_000);
+        ledger.used(digest(&long));
+        let entries = ledger.take();
+        assert_eq!((entries.uses.len(), entries.more_uses), (MAX_USES, 100 - 64 + 1));
+        assert_eq!((entries.denials.len(), entries.more_denials), (MAX_DENIALS, 100 - 64));
+        ledger.denied(&Denial::link(&long, digest(&long)));
+        let entries = ledger.take();
+        assert!(entries.denials[0].access.is_none() && entries.denials[0].reason.len() < 1000);
+    }
+}

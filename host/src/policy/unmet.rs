@@ -1,0 +1,175 @@
+//! What a command asks for and its tenant does not grant: it will be denied whatever it is called with.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::access::Access;
+use super::denial::{Key, quoted, toml_string};
+use super::directories::{DirectoryGrant, DirectoryWish, around};
+use super::grants::ProcessGrant;
+use super::{Asked, Effective};
+
+/// One thing that a command asks for in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unmet {
+    /// To run a program.
+    Process(ProcessGrant),
+    /// To hash files beneath a directory.
+    Digest(PathBuf),
+    /// To find a directory open.
+    Directory(DirectoryWish),
+    /// To write in a directory that it may only read.
+    Writing {
+        /// What it asks for.
+        wish: DirectoryWish,
+        /// The tenant's grants that would have to allow writing.
+        grants: Vec<DirectoryGrant>,
+    },
+    /// To find an environment variable.
+    Variable(String),
+    /// To see running commands, or to stop them.
+    Tasks {
+        /// Whether it is to stop them.
+        stop: bool,
+    },
+}
+
+impl Effective {
+    /// What the command asks for and its tenant grants nothing of.
+    pub fn unmet(&self) -> Vec<Unmet> {
+        let Asked::Only(asked) = &self.asked else { return Vec::new() };
+        let granted = &self.tenant;
+        let programs = asked.process.iter();
+        let programs = programs.filter(|wish| granted.process.iter().all(|grant| grant.program != wish.program));
+        let overlaps = |root: &Path, other: &Path| root.starts_with(other) || other.starts_with(root);
+        let apart = |root: &&PathBuf| !granted.digest.read.iter().any(|other| overlaps(root, other));
+        let roots = asked.digest.read.iter().filter(apart);
+        let directories = asked.directory.iter().filter_map(|wish| directory(&granted.directory, wish));
+        let variables = asked.environment.iter().filter(|name| !granted.environment.contains_key(*name));
+        let wanted = |stop: &bool| asked.tasks.allows(*stop) && !granted.tasks.allows(*stop);
+        let tasks = [false, true].into_iter().filter(wanted);
+        programs
+            .map(|wish| Unmet::Process(wish.clone()))
+            .chain(roots.map(|root| Unmet::Digest(root.clone())))
+            .chain(directories)
+            .chain(variables.map(|name| Unmet::Variable(name.clone())))
+            .chain(tasks.map(|stop| Unmet::Tasks { stop }))
+            .collect()
+    }
+}
+
+fn directory(granted: &[DirectoryGrant], wish: &DirectoryWish) -> Option<Unmet> {
+    let within = granted.iter().filter(|grant| grant.name().starts_with(&wish.path));
+    let around = around(granted, &wish.path).map(|(grant, _)| grant);
+    let touched: Vec<DirectoryGrant> = within.chain(around).cloned().collect();
+    match touched.iter().any(|grant| grant.write) {
+        _ if touched.is_empty() => Some(Unmet::Directory(wish.clone())),
+        false if wish.write => Some(Unmet::Writing { wish: wish.clone(), grants: touched }),
+        _ => None,
+    }
+}
+
+impl Unmet {
+    /// What the tenant's table `grants` would need, as lines of TOML.
+    pub fn grant(&self, grants: &str) -> String {
+        let directory = |path: &Path, name: Option<&Path>, write: bool| {
+            let mut text = format!("[[{grants}.directory]]\npath = {}", toml_string(&path.to_string_lossy()));
+            if let Some(name) = name {
+                text.push_str(&format!("\nas = {}", toml_string(&name.to_string_lossy())));
+            }
+            text + if write { "\nwrite = true" } else { "" }
+        };
+        match self {
+            Unmet::Process(wish) => {
+                let program = toml_string(&wish.program.to_string_lossy());
+                let args: Vec<String> = wish.args.iter().map(ToString::to_string).collect();
+                format!("[[{grants}.process]]\nprogram = {program}\nargs = [{}]", args.join(", "))
+            }
+            Unmet::Digest(root) => format!("[{grants}.digest]\nread = [{}]", toml_string(&root.to_string_lossy())),
+            Unmet::Directory(wish) => directory(&wish.path, None, wish.write),
+            Unmet::Writing { grants, .. } => {
+                let wanted = grants.iter().map(|grant| directory(&grant.path, grant.name.as_deref(), true));
+                wanted.collect::<Vec<_>>().join("\n")
+            }
+            Unmet::Variable(name) => format!("[{grants}.environment]\n{} = \"\"", toml_string(name)),
+            Unmet::Tasks { stop } => Access::Tasks { stop: *stop }.grant(Key::Tenant, grants),
+        }
+    }
+}
+
+/// For people: what is asked for, and what the tenant needs.
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmet::Process(wish) => {
+                let program = wish.program.display();
+                write!(f, "asks to run {program}; the tenant needs a [[grants.process]] with this program")
+            }
+            Unmet::Digest(root) => {
+                let root = root.display();
+                write!(f, "asks to hash files beneath {root}; the tenant needs it in grants.digest.read")
+            }
+            Unmet::Directory(wish) => {
+                let path = wish.path.display();
+                write!(f, "asks for the directory {path}; the tenant needs a [[grants.directory]] with this path")
+            }
+            Unmet::Writing { wish, .. } => {
+                let path = wish.path.display();
+                write!(f, "asks to write in {path}; the tenant's [[grants.directory]] needs write = true")
+            }
+            Unmet::Variable(name) => {
+                write!(f, "asks for the variable {}; the tenant needs it in grants.environment", quoted(name))
+            }
+            Unmet::Tasks { stop } => {
+                let (does, key) = if *stop { ("stop", "stop") } else { ("see", "list") };
+                write!(f, "asks to {does} running commands; the tenant needs `{key} = true` in grants.tasks")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn unmet(tenant: &str, asked: &str) -> Vec<Unmet> {
+        let asked = Asked::Only(toml::from_str(asked).unwrap());
+        Effective::new(Arc::new(toml::from_str(tenant).unwrap()), asked).unmet()
+    }
+
+    #[test]
+    fn what_overlaps_is_not_unmet() {
+        let tenant = "directory = [{ path = '/d' }, { path = '/w', write = true }]\ndigest.read = ['/etc/ssl']";
+        for asked in [
+            "directory = [{ path = '/d/x' }]",
+            "directory = [{ path = '/', write = true }]",
+            "directory = [{ path = '/w/x', write = true }]",
+            "digest.read = ['/etc']",
+            "digest.read = ['/etc/ssl/certs']",
+            "",
+        ] {
+            assert_eq!(unmet(tenant, asked), [], "{asked}");
+        }
+    }
+
+    #[test]
+    fn what_is_unmet_comes_with_what_would_do() {
+        let tenant = "directory = [{ path = '/srv/d', as = '/d' }]";
+        let asked = "environment = ['LANG']\ndigest.read = ['/etc']\n\
+                     directory = [{ path = '/e' }, { path = '/d/x', write = true }]\n\
+                     process = [{ program = '/p', args = ['-n', { int = [1, 9] }] }]";
+        let shown: Vec<String> = unmet(tenant, asked).iter().map(|unmet| unmet.grant("g")).collect();
+        assert_eq!(
+            shown,
+            [
+                "[[g.process]]\nprogram = \"/p\"\nargs = [\"-n\", { int = [1, 9] }]",
+                "[g.digest]\nread = [\"/etc\"]",
+                "[[g.directory]]\npath = \"/e\"",
+                "[[g.directory]]\npath = \"/srv/d\"\nas = \"/d\"\nwrite = true",
+                "[g.environment]\n\"LANG\" = \"\"",
+            ]
+        );
+    }
+}

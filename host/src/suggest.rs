@@ -1,0 +1,363 @@
+//! `wasmline suggest`: from audit records to the grants that the recorded lines needed, for the operator to read and paste.
+
+mod generalise;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::policy::{Access, Grants, ProcessGrant, toml_string};
+
+/// Says of an entry that nobody had it yet.
+const DENIED: &str = "   # was denied";
+
+/// What there is to read of a record.
+#[derive(Deserialize)]
+struct Record {
+    event: String,
+    #[serde(default)]
+    tenant: String,
+    #[serde(default)]
+    command: String,
+    #[serde(default)]
+    grants: Vec<Value>,
+    access: Option<Value>,
+    key: Option<String>,
+    grant: Option<String>,
+}
+
+/// What the recorded lines of one tenant needed.
+#[derive(Default)]
+struct Needs {
+    /// How many lines there are.
+    lines: u64,
+    /// What they were allowed.
+    used: BTreeSet<Access>,
+    /// What they were denied for want of a grant of the tenant's.
+    denied: BTreeSet<Access>,
+    /// What their sidecars ask for in vain.
+    wished: Vec<Grants>,
+    /// What their sidecars do not ask for, by command.
+    unasked: BTreeMap<String, BTreeSet<Access>>,
+    /// Accesses that are recorded as hashes.
+    hashed: u64,
+}
+
+/// The grants that the records in the files tell of, those of one tenant or of all.
+///
+/// # Errors
+/// When a file cannot be read, or there are no records of the tenant.
+pub fn suggest(files: &[PathBuf], tenant: Option<&str>) -> Result<String, String> {
+    let mut all: BTreeMap<String, Needs> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for file in files {
+        read(file, tenant, &mut all, &mut seen)?;
+    }
+    if all.is_empty() {
+        return Err(match tenant {
+            Some(tenant) => format!("there is no record of a line of the tenant `{tenant}`"),
+            None => "there is no record of a line".to_owned(),
+        });
+    }
+    let texts = all.iter().map(|(tenant, needs)| needs.text(tenant));
+    Ok(texts.collect::<Vec<_>>().join("\n"))
+}
+
+fn read(
+    file: &Path,
+    tenant: Option<&str>,
+    all: &mut BTreeMap<String, Needs>,
+    seen: &mut BTreeSet<String>,
+) -> Result<(), String> {
+    let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", file.display());
+    for (number, line) in BufReader::new(File::open(file).map_err(unreadable)?).lines().enumerate() {
+        let line = line.map_err(unreadable)?;
+        let record: Record = match serde_json::from_str(&line) {
+            Ok(record) => record,
+            Err(error) => {
+                // A host that was killed may have left half a line.
+                eprintln!("wasmline: {}:{}: passed over, for it is no record: {error}", file.display(), number + 1);
+                continue;
+            }
+        };
+        if record.event == "lost" || tenant.is_some_and(|tenant| tenant != record.tenant) {
+            continue;
+        }
+        all.entry(record.tenant.clone()).or_default().add(record, seen);
+    }
+    Ok(())
+}
+
+impl Needs {
+    /// Takes a record in. What is asked for in vain is in the records of every run, and taken once.
+    fn add(&mut self, record: Record, seen: &mut BTreeSet<String>) {
+        if record.event == "invocation" {
+            self.lines += 1;
+        }
+        for grant in record.grants {
+            match serde_json::from_value(grant) {
+                Ok(access) => drop(self.used.insert(access)),
+                Err(_) => self.hashed += 1,
+            }
+        }
+        match (record.access.map(serde_json::from_value::<Access>), record.key.as_deref()) {
+            (Some(Ok(access)), Some("tenant")) => drop(self.denied.insert(access)),
+            (Some(Ok(access)), Some("sidecar")) => {
+                self.unasked.entry(record.command).or_default().insert(access);
+            }
+            (Some(Err(_)), _) => self.hashed += 1,
+            (None, Some("tenant")) => {
+                if let Some(text) = record.grant.filter(|text| !seen.contains(text)) {
+                    self.wished.extend(grants_in(&text, &record.tenant));
+                    seen.insert(text);
+                }
+            }
+            // No grant would have helped.
+            _ => {}
+        }
+    }
+
+    /// The grants as TOML.
+    fn text(&self, tenant: &str) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "# What {} recorded lines of the tenant `{}` needed.", self.lines, one_line(tenant));
+        if self.hashed > 0 {
+            let _ = writeln!(text, "# {} accesses are recorded as hashes and are not among it.", self.hashed);
+        }
+        let table = format!("tenants.{tenant}.grants");
+        self.processes(&mut text, &table);
+        self.digests(&mut text, &table);
+        self.directories(&mut text, &table);
+        self.variables(&mut text, &table);
+        self.tasks(&mut text, &table);
+        for (command, accesses) in &self.unasked {
+            let _ = writeln!(text, "\n# The sidecar of `{}` does not ask for this, and would need:", one_line(command));
+            let mut needed = Needs { used: accesses.clone(), ..Needs::default() };
+            needed.lines = self.lines;
+            for line in needed.sidecar().lines() {
+                let _ = writeln!(text, "#   {line}");
+            }
+        }
+        text
+    }
+
+    /// The same for a sidecar, whose table says less.
+    fn sidecar(&self) -> String {
+        let mut text = String::new();
+        self.processes(&mut text, "grants");
+        self.digests(&mut text, "grants");
+        for access in &self.used {
+            if let Access::Directory { .. } | Access::Variable { .. } | Access::Tasks { .. } = access {
+                let _ = writeln!(text, "\n{}", access.grant(crate::policy::Key::Sidecar, "grants"));
+            }
+        }
+        text.trim_start().to_owned()
+    }
+
+    fn processes(&self, text: &mut String, table: &str) {
+        let runs = |from: &BTreeSet<Access>| {
+            let runs = from.iter().filter_map(|access| match access {
+                Access::Process { program, args } => Some((program.clone(), args.clone())),
+                _ => None,
+            });
+            let runs: Vec<_> = runs.collect();
+            generalise::processes(runs.iter().map(|(program, args)| (&**program, &**args)))
+        };
+        let used = runs(&self.used);
+        let wished = self.wished.iter().flat_map(|grants| grants.process.clone());
+        let denied: Vec<ProcessGrant> = runs(&self.denied).into_iter().chain(wished).collect();
+        let fresh = denied.iter().filter(|rule| !used.contains(rule));
+        for (rule, note) in used.iter().map(|rule| (rule, "")).chain(fresh.map(|rule| (rule, DENIED))) {
+            let args: Vec<String> = rule.args.iter().map(ToString::to_string).collect();
+            let _ = writeln!(
+                text,
+                "\n[[{table}.process]]{note}\nprogram = {}",
+                toml_string(&rule.program.to_string_lossy())
+            );
+            let _ = writeln!(text, "args = [{}]", args.join(", "));
+        }
+    }
+
+    fn digests(&self, text: &mut String, table: &str) {
+        let files = |from: &BTreeSet<Access>| {
+            let files: Vec<String> = from
+                .iter()
+                .filter_map(|access| match access {
+                    Access::Digest { path } => Some(path.clone()),
+                    _ => None,
+                })
+                .collect();
+            generalise::directories(files.iter().map(String::as_str))
+        };
+        let used = files(&self.used);
+        let wished = self.wished.iter().flat_map(|grants| grants.digest.read.clone());
+        let denied = generalise::outermost(files(&self.denied).into_iter().chain(wished));
+        let denied: Vec<_> = denied.iter().filter(|root| !used.iter().any(|used| root.starts_with(used))).collect();
+        if used.is_empty() && denied.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n[{table}.digest]\nread = [");
+        for (root, note) in used.iter().map(|root| (root, "")).chain(denied.into_iter().map(|root| (root, DENIED))) {
+            let _ = writeln!(text, "  {},{note}", toml_string(&root.to_string_lossy()));
+        }
+        let _ = writeln!(text, "]");
+    }
+
+    fn directories(&self, text: &mut String, table: &str) {
+        // By the program's name: where it is on the machine, whether it is written, and whether that was denied.
+        let mut found: BTreeMap<&str, (&str, bool, bool)> = BTreeMap::new();
+        for (from, denied) in [(&self.used, false), (&self.denied, true)] {
+            for access in from {
+                if let Access::Directory { path, host, write } = access {
+                    let host = host.as_deref().unwrap_or(path);
+                    let entry = found.entry(path).or_insert((host, false, denied));
+                    // What was only read so far and wanted for writing is denied in that.
+                    entry.2 |= denied;
+                    entry.1 |= *write;
+                }
+            }
+        }
+        let wished: Vec<_> = self
+            .wished
+            .iter()
+            .flat_map(|grants| &grants.directory)
+            .map(|wish| (wish.name().display().to_string(), wish.path.display().to_string(), wish.write))
+            .collect();
+        for (name, host, write) in &wished {
+            let entry = found.entry(name).or_insert((host, *write, true));
+            entry.2 |= *write && !entry.1;
+            entry.1 |= *write;
+        }
+        for (name, (host, write, denied)) in found {
+            let note = if denied { DENIED } else { "" };
+            let _ = writeln!(text, "\n[[{table}.directory]]{note}\npath = {}", toml_string(host));
+            if host != name {
+                let _ = writeln!(text, "as = {}", toml_string(name));
+            }
+            if write {
+                let _ = writeln!(text, "write = true");
+            }
+        }
+    }
+
+    fn tasks(&self, text: &mut String, table: &str) {
+        let wanted = [("list", false), ("stop", true)].into_iter().filter_map(|(key, stop)| {
+            let wished = self.wished.iter().any(|grants| grants.tasks.allows(stop));
+            match (Access::Tasks { stop }) {
+                access if self.used.contains(&access) => Some((key, "")),
+                access if self.denied.contains(&access) || wished => Some((key, DENIED)),
+                _ => None,
+            }
+        });
+        for (number, (key, note)) in wanted.enumerate() {
+            if number == 0 {
+                let _ = writeln!(text, "\n[{table}.tasks]");
+            }
+            let _ = writeln!(text, "{key} = true{note}");
+        }
+    }
+
+    fn variables(&self, text: &mut String, table: &str) {
+        let names = |from: &BTreeSet<Access>| -> BTreeSet<String> {
+            from.iter()
+                .filter_map(|access| match access {
+                    Access::Variable { name } => Some(name.clone()),
+                    _ => None,
+                })
+                .collect()
+        };
+        let used = names(&self.used);
+        let mut denied = names(&self.denied);
+        denied.extend(self.wished.iter().flat_map(|grants| grants.environment.keys().cloned()));
+        let denied: Vec<_> = denied.difference(&used).collect();
+        if used.is_empty() && denied.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\n[{table}.environment]   # the values are yours to give");
+        for (name, note) in used.iter().map(|name| (name, "")).chain(denied.into_iter().map(|name| (name, DENIED))) {
+            let _ = writeln!(text, "{} = \"\"{note}", toml_string(name));
+        }
+    }
+}
+
+/// The grants in a record's `grant`, which is TOML of this host's own making.
+fn grants_in(text: &str, tenant: &str) -> Option<Grants> {
+    let document: toml::Table = toml::from_str(text).ok()?;
+    document.get("tenants")?.get(tenant)?.get("grants")?.clone().try_into().ok()
+}
+
+/// A name out of a file, in a comment that it must not end.
+fn one_line(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suggested(lines: &[Value]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(file.path(), text).unwrap();
+        suggest(&[file.path().to_owned()], None).unwrap()
+    }
+
+    fn ran(grants: Value) -> Value {
+        serde_json::json!({"event": "invocation", "tenant": "t", "command": "c", "grants": grants})
+    }
+
+    fn tail(lines: &str, file: &str) -> Value {
+        serde_json::json!({"kind": "process", "program": "/usr/bin/tail", "args": ["-n", lines, file]})
+    }
+
+    #[test]
+    fn runs_become_rules() {
+        let text = suggested(&[
+            ran(serde_json::json!([tail("10", "/var/log/a"), {"kind": "digest", "path": "/etc/hosts"}])),
+            ran(serde_json::json!([tail("20", "/var/log/b"), {"kind": "variable", "name": "LANG"}])),
+            ran(serde_json::json!([
+                {"kind": "directory", "path": "/data", "host": "/srv/t", "write": false},
+                {"kind": "directory", "path": "/data", "host": "/srv/t", "write": true},
+            ])),
+        ]);
+        let expected = "# What 3 recorded lines of the tenant `t` needed.\n\n[[tenants.t.grants.process]]\n\
+             program = \"/usr/bin/tail\"\nargs = [\"-n\", { int = [10, 20] }, { path-under = [\"/var/log\"] }]\n\n\
+             [tenants.t.grants.digest]\nread = [\n  \"/etc\",\n]\n\n[[tenants.t.grants.directory]]\n\
+             path = \"/srv/t\"\nas = \"/data\"\nwrite = true\n\n\
+             [tenants.t.grants.environment]   # the values are yours to give\n\"LANG\" = \"\"\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_was_denied_is_marked_and_can_be_pasted() {
+        let denial = |access: Value, key: &str| serde_json::json!({"event": "denial", "tenant": "t", "command": "c", "key": key, "access": access});
+        let vain = |grant: &str| serde_json::json!({"event": "would-be-denied", "tenant": "t", "command": "c", "key": "tenant", "grant": grant});
+        let text = suggested(&[
+            ran(serde_json::json!([{"kind": "digest", "path": "/etc/hosts"}])),
+            denial(serde_json::json!({"kind": "digest", "path": "/root/x"}), "tenant"),
+            denial(tail("1", "/x"), "tenant"),
+            denial(serde_json::json!({"kind": "digest", "path": "/srv/x"}), "sidecar"),
+            vain("[[tenants.t.grants.process]]\nprogram = \"/bin/x\"\nargs = [{ int = [1, 2] }]"),
+            vain("[[tenants.t.grants.process]]\nprogram = \"/bin/x\"\nargs = [{ int = [1, 2] }]"),
+            vain("[tenants.t.grants.digest]\nread = [\"/opt\"]"),
+            vain("[[tenants.t.grants.directory]]\npath = \"/d\"\nwrite = true"),
+            vain("[tenants.t.grants.environment]\n\"A B\" = \"\""),
+            vain("[tenants.t.grants.tasks]\nlist = true"),
+            ran(serde_json::json!([{"kind": "tasks", "stop": true}])),
+        ]);
+        let grants = grants_in(&text, "t").unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(grants.process.len(), 2, "{text}");
+        assert_eq!(grants.digest.read, ["/etc", "/opt", "/root"].map(PathBuf::from));
+        assert!(grants.directory[0].write && grants.environment.contains_key("A B"));
+        assert!(grants.tasks.list && grants.tasks.stop);
+        assert_eq!(text.matches(DENIED).count(), 7, "{text}");
+        assert!(text.contains("# The sidecar of `c` does not ask for this"), "{text}");
+        assert!(text.contains("#   [grants.digest]\n#   read = [\n#     \"/srv\","), "{text}");
+    }
+}
