@@ -11,7 +11,7 @@ use std::thread;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Follower, Host, HostBuilder, PATIENCE, eventually, guests, pipe_into, quoted};
+use crate::support::{Client, Follower, Host, HostBuilder, PATIENCE, eventually, guests, pipe_into, quoted, wasmline};
 
 /// A host with an audit file in a directory of its own, and these further settings of it.
 fn audited(builder: HostBuilder, settings: &str) -> (HostBuilder, PathBuf) {
@@ -178,6 +178,32 @@ fn a_denial_has_a_record_of_its_own() {
     let counts: Vec<&Value> =
         records.iter().filter(|record| record["event"] == "invocation").map(|record| &record["denials"]).collect();
     assert_eq!(counts, [&json!(1), &json!(1), &json!(1)]);
+}
+
+#[test]
+fn who_called_and_who_was_not_let_in_is_recorded() {
+    let out = pipe_into(wasmline().args(["token", "ci"]), "").exited(0).out();
+    let (token, line) = out.split_once("\n\n").expect("a token and a line");
+    let builder = HostBuilder::new().listener_with("address = \"127.0.0.1:0\"\nauth = \"token\"").tenant(line);
+    let (builder, audit) = audited(builder, "");
+    let host = builder.start();
+    let mut known = host.connect();
+    known.send(format!("auth {token}\necho x\n"));
+    known.expect("ok\nx\n");
+    let mut stranger = host.connect();
+    stranger.send("auth wrong-and-secret\n");
+    stranger.expect_error("denied");
+    let records = records(&audit, 2);
+    assert_eq!((&records[0]["identity"], &records[0]["arguments"]), (&json!("token ci"), &json!(["x"])));
+    assert_eq!(
+        steady(&records[1]),
+        json!({
+            "event": "refused", "listener": host.address().to_string(), "source": stranger.address().to_string(),
+            "reason": "this token is not accepted here",
+        })
+    );
+    let text = fs::read_to_string(&audit).expect("the file is there");
+    assert!(!text.contains(token) && !text.contains("wrong-and-secret"), "{text}");
 }
 
 #[test]

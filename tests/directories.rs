@@ -414,3 +414,38 @@ fn what_the_host_reads_cannot_be_granted_for_writing() {
         crate::support::pipe_into(&mut command, "").exited(1).says(&["may be written, and", words]);
     }
 }
+
+#[test]
+fn what_says_who_is_who_is_out_of_reach() {
+    let builder = HostBuilder::new();
+    let base = builder.files();
+    let base = base.parent().expect("the host's directory").to_owned();
+    fs::create_dir_all(base.join("tls")).expect("a directory");
+    fs::create_dir_all(base.join("tenants.d")).expect("a directory");
+    let listener = format!(
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"default\"\n[listener.tls]\ncertificate = {0}\nkey = {1}\n",
+        quoted(&base.join("tls/server.pem")),
+        quoted(&base.join("tls/server.key"))
+    );
+    let tenant = format!("[tenants.default]\ncommands = [{}]\n", quoted(&base.join("commands")));
+    let grant = |path: &Path, write: bool| {
+        format!("[[tenants.default.grants.directory]]\npath = {}\nwrite = {write}\n", quoted(path))
+    };
+    let config = base.join("config/wasmline.toml");
+    fs::create_dir_all(config.parent().expect("a directory")).expect("a directory");
+    for (text, words) in [
+        (listener.clone() + &tenant + &grant(&base.join("tls"), false), "listener.tls.key: "),
+        (listener + &tenant + &grant(&base.join("tls/server.pem"), true), "which says who is who"),
+        (
+            format!("include = [{}]\n", quoted(&base.join("tenants.d")))
+                + &tenant
+                + &grant(&base.join("tenants.d"), true),
+            "which says what is granted",
+        ),
+    ] {
+        fs::write(&config, text).expect("the configuration can be written");
+        let mut command = crate::support::wasmline();
+        command.arg("check").arg("--config").arg(&config).arg("--cache").arg(env!("CARGO_TARGET_TMPDIR"));
+        crate::support::pipe_into(&mut command, "").exited(1).says(&[words]);
+    }
+}

@@ -14,9 +14,11 @@ use std::sync::mpsc as control;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 pub use ledger::Ledger;
+pub use writer::Lines;
 
 use crate::capabilities::Call;
 use crate::config::{self, Mode};
@@ -24,7 +26,7 @@ use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use file::AuditFile;
 use record::{Course, Origin};
-use writer::{Lines, Request, Writer};
+use writer::{Request, Writer};
 
 /// Records that may wait to be written, beside one for each line that runs.
 const QUEUE: usize = 1024;
@@ -88,6 +90,21 @@ impl Audit {
             identity: identity.clone(),
             arguments: settings.arguments,
             began: Instant::now(),
+        }
+    }
+
+    /// Records that a client was not let in.
+    ///
+    /// # Errors
+    /// When there is no place for its record now. [`Audit::hand_over`] waits for one.
+    pub fn refused(&self, listener: &str, source: &str, reason: &str) -> Result<(), Lines> {
+        self.records.try_send(record::refusal(listener, source, reason)).map_err(TrySendError::into_inner)
+    }
+
+    /// Waits for a place for records.
+    pub async fn hand_over(&self, lines: Lines) {
+        if self.records.send(lines).await.is_err() {
+            tracing::error!("the thread that writes the audit file has ended");
         }
     }
 

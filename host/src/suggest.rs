@@ -16,6 +16,9 @@ use crate::policy::{Access, Grants, ProcessGrant, toml_string};
 /// Says of an entry that nobody had it yet.
 const DENIED: &str = "   # was denied";
 
+/// The records that tell of grants.
+const EVENTS: [&str; 3] = ["invocation", "denial", "would-be-denied"];
+
 /// What there is to read of a record.
 #[derive(Deserialize)]
 struct Record {
@@ -85,7 +88,7 @@ fn read(
                 continue;
             }
         };
-        if record.event == "lost" || tenant.is_some_and(|tenant| tenant != record.tenant) {
+        if !EVENTS.contains(&&*record.event) || tenant.is_some_and(|tenant| tenant != record.tenant) {
             continue;
         }
         all.entry(record.tenant.clone()).or_default().add(record, seen);

@@ -154,7 +154,7 @@ fn twenty_thousand_connections_of_one_source_keep_nobody_else_out() {
     let host = HostBuilder::new().env("RUST_LOG", "warn").start();
     drop(is_served(host.connect()));
     let before = (machine::open_descriptors(host.pid()), machine::memory_kib(host.pid(), "VmRSS"));
-    let mut open = std::collections::VecDeque::new();
+    let mut open: std::collections::VecDeque<Client> = std::collections::VecDeque::new();
     for round in 0..20_000 {
         if open.len() == AT_ONCE {
             // Without a goodbye, so that the machine has its port again at once.

@@ -101,6 +101,15 @@ struct Denial<'a> {
 }
 
 #[derive(Serialize)]
+struct Refusal<'a> {
+    time: String,
+    event: &'static str,
+    listener: &'a str,
+    source: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
 struct Lost {
     time: String,
     event: &'static str,
@@ -170,6 +179,13 @@ pub fn lines(origin: &Origin<'_>, course: &Course<'_>) -> Lines {
         peak_memory: course.memory,
     };
     push(&mut lines, &record);
+    lines
+}
+
+/// The record of a client that was not let in.
+pub fn refusal(listener: &str, source: &str, reason: &str) -> Lines {
+    let mut lines = Lines { bytes: Vec::new(), count: 0 };
+    push(&mut lines, &Refusal { time: stamp(SystemTime::now()), event: "refused", listener, source, reason });
     lines
 }
 

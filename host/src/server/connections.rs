@@ -26,6 +26,8 @@ pub const FULL: &str = "Too many connections. bye !\n";
 
 /// One of so many cores may be busy with handshakes, so that those who flood the host with them hold up each other.
 const TURN_PARTS: usize = 2;
+/// Records of refused clients that may wait beside the audit file's own queue.
+const RECORDING: usize = 256;
 
 /// All connections of the server, and what each of them needs.
 pub struct Connections {
@@ -43,6 +45,8 @@ pub struct Connections {
     served: Arc<Places>,
     settings: RwLock<Arc<config::Server>>,
     refusals: Semaphore,
+    /// Places of records of refused clients that wait to be taken.
+    recording: Arc<Semaphore>,
     /// Their tasks.
     pub tasks: TaskTracker,
     /// Told after each reload.
@@ -65,6 +69,7 @@ impl Connections {
             served: Arc::default(),
             settings: RwLock::new(Arc::new(settings)),
             refusals: Semaphore::new(REFUSALS),
+            recording: Arc::new(Semaphore::new(RECORDING)),
             tasks: TaskTracker::new(),
             reloaded: Notify::new(),
             draining: CancellationToken::new(),
@@ -199,9 +204,25 @@ impl Connections {
     fn refuse(self: &Arc<Connections>, refused: Refused, entrance: &Entrance) {
         let Refused { peer, reason, answer } = refused;
         tracing::info!(%peer, listener = %entrance.listener, reason, "client refused");
+        self.record_refusal(&entrance.listener, &peer, &reason);
         if let Some((wire, text)) = answer {
             self.see_off(wire, text);
         }
+    }
+
+    /// Puts a client that was not let in on record. Where there is no place for the record yet it is waited for aside, by
+    /// so many at once.
+    fn record_refusal(self: &Arc<Connections>, listener: &str, peer: &str, reason: &str) {
+        let Some(audit) = self.host.audit.load_full() else { return };
+        let Err(lines) = audit.refused(listener, peer, reason) else { return };
+        let Ok(place) = Arc::clone(&self.recording).try_acquire_owned() else {
+            tracing::error!(%peer, "there is no place for the record of a refused client");
+            return;
+        };
+        self.tasks.spawn(async move {
+            audit.hand_over(lines).await;
+            drop(place);
+        });
     }
 
     /// Tells a client its last word.
