@@ -160,6 +160,9 @@ pub struct Server {
     /// Compilations at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub compile_jobs: usize,
+    /// How long the start waits for commands to be compiled before the host serves without them.
+    #[serde(deserialize_with = "units::duration")]
+    pub startup_timeout: Duration,
     /// A directory of the host's own for compiled commands.
     pub cache: PathBuf,
     /// Bytes of compiled code that are kept there.
@@ -184,6 +187,7 @@ impl Default for Server {
             memory: None,
             hash_jobs: cores(),
             compile_jobs: cores(),
+            startup_timeout: Duration::from_secs(60),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
             cache_size: 4 << 30,
         }

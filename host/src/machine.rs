@@ -1,12 +1,14 @@
 //! What the machine has, and whether the configuration fits it: a bound that cannot be kept is refused at the start.
 
 use std::fs;
+use std::path::Path;
 
 use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Tenant};
 use crate::engine::FIBER_STACK;
+use crate::policy::ProcessGrant;
 use crate::sandbox::HOST_OBJECTS;
 use crate::wire::HIGH_WATER;
 
@@ -22,8 +24,8 @@ const CHILD_DESCRIPTORS: u64 = 3;
 const STACK_MAPPINGS: u64 = 2;
 const MEMORY_MAPPINGS: u64 = 4;
 const COMMAND_MAPPINGS: u64 = 3;
-/// Loaded commands for which there should be room.
-const COMMANDS: u64 = 5000;
+/// Commands of all tenants together, which share them equally.
+pub const COMMANDS: usize = 5000;
 /// The part of the mappings that may be planned with.
 const MAPPING_PARTS: (u64, u64) = (3, 4);
 
@@ -42,7 +44,7 @@ impl Machine {
     /// Looks, and takes the descriptors that the host may have.
     pub fn look() -> Machine {
         let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
-        let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+        let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_memory(&text));
         let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
         Machine {
             memory: total.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX)),
@@ -61,6 +63,16 @@ fn raise_descriptors() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
+/// The least memory that the control group, or one that it is in, may have; see cgroups(7) for the line of version 2.
+fn group_memory(groups: &str) -> Option<u64> {
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let bound = |group: &Path| {
+        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    };
+    Path::new(own).ancestors().filter_map(bound).min()
+}
+
 fn kilobytes(text: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
@@ -71,20 +83,27 @@ fn kilobytes(text: &str, field: &str) -> Option<u64> {
 pub struct Plan {
     /// Bytes in memories and tables that a tenant may have which names no bound of its own.
     pub tenant_memory: usize,
+    /// The lines that can run at once, where the tenants' `concurrency` comes to more.
+    pub crowded: Option<usize>,
 }
 
-/// Finds whether every bound of the configuration can be kept.
+/// Finds whether every bound of the configuration can be kept by a host that has room for so many invocations.
 ///
 /// # Errors
 /// When one cannot: the text names it, what the machine has, and what to do.
-pub fn plan(config: &Config, machine: &Machine) -> Result<Plan, String> {
+pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Plan, String> {
     descriptors(config, machine)?;
     mappings(config, machine)?;
-    memory(config, machine)
+    let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
+    let crowded = (concurrency > invocations).then_some(invocations);
+    Ok(Plan { tenant_memory: memory(config, machine)?, crowded })
 }
 
 fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
-    let children: u64 = sum(config, |tenant| tenant.limits.children as u64 * CHILD_DESCRIPTORS);
+    // A child holds a descriptor more for each path among its arguments.
+    let paths = |tenant: &Tenant| tenant.grants.process.iter().map(ProcessGrant::most_paths).max().unwrap_or(0) as u64;
+    let children: u64 =
+        sum(config, |tenant| (CHILD_DESCRIPTORS + paths(tenant)).saturating_mul(tenant.limits.children as u64));
     // Only a program that was granted a directory can open files.
     let opens = |tenant: &&Tenant| !tenant.grants.directory.is_empty();
     let files = config.tenants.values().filter(opens);
@@ -107,7 +126,7 @@ fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
 
 fn mappings(config: &Config, machine: &Machine) -> Result<(), String> {
     let invocations = config.invocations() as u64;
-    let needed = (STACK_MAPPINGS + MEMORY_MAPPINGS) * invocations + COMMAND_MAPPINGS * COMMANDS;
+    let needed = (STACK_MAPPINGS + MEMORY_MAPPINGS) * invocations + COMMAND_MAPPINGS * COMMANDS as u64;
     let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
     if needed <= room {
         return Ok(());
@@ -119,7 +138,7 @@ fn mappings(config: &Config, machine: &Machine) -> Result<(), String> {
     ))
 }
 
-fn memory(config: &Config, machine: &Machine) -> Result<Plan, String> {
+fn memory(config: &Config, machine: &Machine) -> Result<usize, String> {
     let shown = |bytes: u64| ByteSize(bytes).display().iec();
     let budget = match config.server.memory {
         Some(memory) if memory as u64 > machine.memory => {
@@ -167,7 +186,7 @@ fn memory(config: &Config, machine: &Machine) -> Result<Plan, String> {
             tenant.name
         ));
     }
-    Ok(Plan { tenant_memory: usize::try_from(share).unwrap_or(usize::MAX) })
+    Ok(usize::try_from(share).unwrap_or(usize::MAX))
 }
 
 fn sum(config: &Config, of: impl Fn(&Tenant) -> u64) -> u64 {
@@ -176,8 +195,6 @@ fn sum(config: &Config, of: impl Fn(&Tenant) -> u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::Overrides;
 
@@ -187,7 +204,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("w.toml");
         std::fs::write(&file, toml).unwrap();
-        plan(&Config::load(Some(Path::new(&file)), &Overrides::default()).unwrap(), machine)
+        let config = Config::load(Some(Path::new(&file)), &Overrides::default()).unwrap();
+        plan(&config, machine, config.invocations())
     }
 
     #[test]

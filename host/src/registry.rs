@@ -50,6 +50,10 @@ pub struct Table {
     commands: BTreeMap<String, Arc<Command>>,
     /// Files that do not serve as they are, by name.
     refused: BTreeMap<String, Refused>,
+    /// Files whose code is being compiled, by name: they are not read again until they change or that is done.
+    pending: BTreeMap<String, (Stamps, blake3::Hash)>,
+    /// More commands than there may be.
+    excess: Option<Problem>,
     /// A directory that cannot be read.
     unreadable: Option<Problem>,
 }
@@ -123,8 +127,8 @@ impl Retry {
 /// What reading a command's files came to, where it did not fail.
 enum Read {
     Ready(Sidecar, Arc<Code>),
-    /// Its code is being compiled.
-    Compiling,
+    /// Its code, by the hash of the file, is being compiled.
+    Compiling(blake3::Hash),
 }
 
 /// Loads commands. One for the host, so that tenants share code.
@@ -153,7 +157,7 @@ impl Table {
 
     /// What does not serve: files, and a directory that cannot be read.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable)
+        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable).chain(&self.excess)
     }
 
     /// The directory that cannot be read, if there is one.
@@ -203,6 +207,8 @@ impl Changes {
 pub enum Pace {
     /// At once: somebody asked for it.
     Now,
+    /// At once, as a second look at what was looked at just now: what the machine could not load then waits for its time.
+    Again,
     /// When nobody is writing them any more: something seems to have changed.
     Settled,
 }
@@ -227,6 +233,8 @@ pub struct Owner<'a> {
     pub grants: &'a Arc<Grants>,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
+    /// How many commands it may have.
+    pub most_commands: usize,
 }
 
 impl Registry {
@@ -235,8 +243,12 @@ impl Registry {
         let cache = Arc::new(cache);
         let (engine, store) = (sandbox.engine().clone(), Arc::clone(&cache));
         let queue = Queue::new(jobs, move |job: &Job| {
+            // One that went or was replaced meanwhile is asked for under its own hash, if at all; and another tenant may have
+            // had the same file compiled.
+            if !job.path.exists() || store.has(&engine, job.hash) {
+                return Ok(());
+            }
             let wasm = scan::read(&job.path, scan::MAX_WASM)?;
-            // One that was replaced meanwhile is asked for under its own hash, if at all.
             if blake3::hash(&wasm) == job.hash { store.compile(&engine, job.hash, &wasm) } else { Ok(()) }
         });
         Registry { sandbox, cache, queue, loaded: Mutex::default() }
@@ -275,7 +287,16 @@ impl Registry {
                 }
             }
         }
-        for (name, file) in found {
+        if found.len() > owner.most_commands {
+            let reason = format!(
+                "there are {} commands, and this tenant may have {}; those that come last by name are left out",
+                found.len(),
+                owner.most_commands
+            );
+            let path = owner.tenant.commands.last().cloned().unwrap_or_default();
+            loaded.table.excess = Some(Problem { path, reason });
+        }
+        for (name, file) in found.into_iter().take(owner.most_commands) {
             self.load_file(&mut loaded, owner, before, pace, name, &file);
         }
         self.forget_unused();
@@ -297,7 +318,7 @@ impl Registry {
                     let commands = BTreeMap::from([(file.name, Arc::new(command))]);
                     return Ok(Table { commands, ..Table::default() });
                 }
-                Read::Compiling => self.wait(&asked, COMPILING),
+                Read::Compiling(_) => self.wait(&asked, COMPILING),
             }
         }
     }
@@ -322,10 +343,25 @@ impl Registry {
         let refused = before.refused.get(&name).filter(|refused| refused.stamps == stamps && stamps.are_settled());
         let retry = refused.and_then(|refused| refused.retry);
         if let Some(refused) = refused
-            && retry.is_none_or(|retry| pace == Pace::Settled && Instant::now() < retry.at)
+            && retry.is_none_or(|retry| pace != Pace::Now && Instant::now() < retry.at)
         {
             into.table.refused.insert(name.clone(), refused.clone());
             keep_old(into);
+            return;
+        }
+        // Why it was refused before is still all that there is to say of a file that is being compiled.
+        let wait_on = |into: &mut Loaded, hash: blake3::Hash| {
+            into.compiling = true;
+            into.table.pending.insert(name.clone(), (stamps, hash));
+            into.table.refused.extend(refused.map(|refused| (name.clone(), refused.clone())));
+            keep_old(into);
+        };
+        if let Some((known, hash)) = before.pending.get(&name)
+            && *known == stamps
+            && stamps.are_settled()
+            && self.queue.is_under_way(*hash)
+        {
+            wait_on(into, *hash);
             return;
         }
         match self.read(file, owner, &mut into.asked) {
@@ -337,14 +373,7 @@ impl Registry {
                 }
                 into.table.commands.insert(name, Arc::new(command));
             }
-            Ok(Read::Compiling) => {
-                into.compiling = true;
-                keep_old(into);
-                // Why it was refused before is still all that there is to say of it.
-                if let Some(refused) = refused {
-                    into.table.refused.insert(name.clone(), refused.clone());
-                }
-            }
+            Ok(Read::Compiling(hash)) => wait_on(into, hash),
             Err((path, fault)) => {
                 let retry = matches!(fault, Fault::Machine(_)).then(|| Retry::after(retry));
                 let problem = Problem { path, reason: fault.to_string() };
@@ -381,7 +410,7 @@ impl Registry {
                     Progress::New => asked.push(hash),
                     Progress::UnderWay => {}
                 }
-                Ok(Read::Compiling)
+                Ok(Read::Compiling(hash))
             }
         }
     }

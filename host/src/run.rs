@@ -75,7 +75,7 @@ fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
     let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
-    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look())?);
+    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?);
     let tenant = tenants::load_one(tenant, &registry, &shares, &arguments.file)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);

@@ -115,7 +115,7 @@ struct Door {
 impl Server {
     async fn start(config: &Config) -> Result<Server, String> {
         let machine = Machine::look();
-        let plan = machine::plan(config, &machine)?;
+        let plan = machine::plan(config, &machine, config.invocations())?;
         let (memory, invocations) = (config.largest_memory(), config.invocations());
         let size = PoolSize { invocations, memory };
         let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
@@ -173,7 +173,7 @@ impl Server {
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
     async fn reload(&mut self, mut config: Config) {
         self.keep_what_needs_a_restart(&mut config);
-        let plan = match machine::plan(&config, &self.machine) {
+        let plan = match machine::plan(&config, &self.machine, self.invocations) {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::error!(error, "configuration not reloaded; the old one stays");
@@ -188,6 +188,11 @@ impl Server {
                 "tenants may run more commands than the host has room for; a restart makes it"
             );
         }
+        // First what can fail, for what follows is visible at once.
+        if let Err(error) = self.reload_audit(&config).await {
+            tracing::error!(error, "configuration not reloaded; the old one stays");
+            return;
+        }
         self.shares = self.shares.planned(plan);
         let loading = Arc::clone(&self.loading);
         let _loading = loading.lock().await;
@@ -200,10 +205,6 @@ impl Server {
                 return;
             }
         };
-        if let Err(error) = self.reload_audit(&config).await {
-            tracing::error!(error, "configuration not reloaded; the old one stays");
-            return;
-        }
         self.connections.host.tenants.store(Arc::new(tenants));
         self.connections.set_settings(config.server.clone());
         self.connections.tokens.store(Arc::new(Tokens::of(&config)));

@@ -42,9 +42,9 @@ pub struct Tenant {
     /// The CPU time of its lines.
     pub cpu: Cpu,
     /// The memory of its lines.
-    pub memory: MemoryInUse,
+    pub memory: Arc<MemoryInUse>,
     /// Its lines that run.
-    pub tasks: Tasks,
+    pub tasks: Arc<Tasks>,
     /// What its commands may do to the machine.
     pub grants: Arc<Grants>,
     /// The lines that it may still run in this second, where that is bounded.
@@ -65,11 +65,11 @@ impl Tenant {
             name: config.name.clone(),
             children: Arc::new(Semaphore::new(limits.children)),
             cpu: Cpu::new(&limits),
-            memory: MemoryInUse::default(),
-            tasks: Tasks::default(),
+            memory: Arc::default(),
+            tasks: Arc::default(),
             lines: limits.lines_per_second.map(rate),
             part: ArcSwap::from_pointee(shares.part(&limits, tenants)),
-            slots: Arc::new(Semaphore::new(limits.concurrency)),
+            slots: Arc::new(Semaphore::new(shares.slots(&limits, tenants))),
             admissions: Arc::new(Semaphore::new(limits.concurrency + limits.queue)),
             limits,
             grants: Arc::new(config.grants.clone()),
@@ -82,7 +82,7 @@ impl Tenant {
     #[cfg(test)]
     pub fn for_test(limits: &str, memory: usize) -> Tenant {
         let config = config::Config::for_test(limits);
-        let shares = Shares::of(&config.server, Plan { tenant_memory: memory });
+        let shares = Shares::of(&config.server, Plan { tenant_memory: memory, crowded: None });
         Tenant::new(&config.tenants["default"], &shares, 1)
     }
 
@@ -101,13 +101,15 @@ impl Tenant {
         self.table.load_full()
     }
 
-    /// Reads the tenant's directories again. The table is not swapped in yet.
-    fn read(&self, registry: &Registry, pace: Pace) -> Loaded {
-        registry.load(&self.owner(), &self.commands(), pace)
+    /// Reads the tenant's directories, for a table that follows `before`. It is not swapped in yet.
+    fn read(&self, registry: &Registry, before: &Table, pace: Pace) -> Loaded {
+        registry.load(&self.owner(), before, pace)
     }
 
     fn owner(&self) -> Owner<'_> {
-        Owner { tenant: &self.config, grants: &self.grants, compile_jobs: self.part().compile_jobs }
+        let part = self.part();
+        let (compile_jobs, most_commands) = (part.compile_jobs, part.most_commands);
+        Owner { tenant: &self.config, grants: &self.grants, compile_jobs, most_commands }
     }
 
     /// Swaps in what was read, and says what is different now.
@@ -190,23 +192,34 @@ pub fn load(
             Arc::clone(tenant)
         }
         known => {
-            let tenant = Tenant::new(wanted, shares, config.tenants.len());
+            let mut tenant = Tenant::new(wanted, shares, config.tenants.len());
             if let Some(known) = known {
                 // What served so far goes on serving where the new directories have a bad file of the same name.
                 tenant.table.store(known.commands());
+                // The lines that run are the tenant's still, to be seen, stopped and counted.
+                tenant.tasks = Arc::clone(&known.tasks);
+                tenant.memory = Arc::clone(&known.memory);
             }
             Arc::new(tenant)
         }
     };
     let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(make).collect();
-    // Whoever starts the host wants all of it; whoever changes a running one wants the rest of it to go on.
-    let patience = if strictness == Strictness::Reload { Patience::Grace } else { Patience::All };
-    let read = read(tenants, registry, Pace::Now, patience);
-    let unreadable = |(_, loaded): &(_, Loaded)| loaded.table.unreadable().cloned();
-    if strictness == Strictness::Start
-        && let Some(problem) = read.iter().find_map(unreadable)
-    {
-        return Err(problem);
+    let time = match strictness {
+        Strictness::Start => config.server.startup_timeout,
+        Strictness::Reload => GRACE,
+        Strictness::Check => FOREVER,
+    };
+    let read = read(tenants, registry, Instant::now() + time);
+    if strictness == Strictness::Start {
+        let is_fatal = |tenant: &Tenant| tenant.is_operators() || config.tenants.len() == 1;
+        let unreadable =
+            read.iter().filter(|(tenant, _)| is_fatal(tenant)).find_map(|(_, loaded)| loaded.table.unreadable());
+        if let Some(problem) = unreadable {
+            return Err(problem.clone());
+        }
+        if read.iter().any(|(_, loaded)| loaded.compiling) {
+            tracing::warn!(?time, "some commands are being compiled still; they come when they are done");
+        }
     }
     let take = |(tenant, loaded): (Arc<Tenant>, Loaded)| {
         tenant.take(loaded.table);
@@ -216,46 +229,50 @@ pub fn load(
 }
 
 /// Reads the tenants' directories because something in them seems to have changed. True when some file is still being
-/// written, so that it is worth looking again. Blocks while it reads, and a while for what has to be compiled.
+/// written, so that it is worth looking again. Blocks while it reads, and a while for what has to be compiled; who has
+/// nothing to wait for does not.
 pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
-    let read = read(tenants.values().cloned().collect(), registry, Pace::Settled, Patience::Grace);
     let mut unsettled = false;
-    for (tenant, loaded) in read {
+    let mut take = |tenant: &Tenant, loaded: Loaded| {
         unsettled |= loaded.unsettled;
         tenant.take(loaded.table);
+    };
+    let mut waiting = Vec::new();
+    for tenant in tenants.values() {
+        let loaded = tenant.read(registry, &tenant.commands(), Pace::Settled);
+        if loaded.asked.is_empty() {
+            take(tenant, loaded);
+        } else {
+            waiting.push((tenant, loaded));
+        }
+    }
+    let asked: Vec<_> = waiting.iter().flat_map(|(_, loaded)| loaded.asked.iter().copied()).collect();
+    registry.wait(&asked, GRACE);
+    for (tenant, loaded) in waiting {
+        take(tenant, tenant.read(registry, &loaded.table, Pace::Settled));
     }
     unsettled
 }
 
-/// How long a reading waits for what is being compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// As long as it takes, which the compiler bounds.
-    All,
-    /// No longer than most commands need. The others come when they are done.
-    Grace,
-}
-
-/// Reads all tenants' directories, so that what has to be compiled is compiled side by side, and reads them again where
-/// that was worth waiting for.
-fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, pace: Pace, patience: Patience) -> Vec<(Arc<Tenant>, Loaded)> {
-    let read_one = |tenant: Arc<Tenant>| {
-        let loaded = tenant.read(registry, pace);
+/// Reads all tenants' directories, so that what has to be compiled is compiled side by side, and reads them again when
+/// that is done, or the time is over.
+fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, until: Instant) -> Vec<(Arc<Tenant>, Loaded)> {
+    let first = |tenant: Arc<Tenant>| {
+        let loaded = tenant.read(registry, &tenant.commands(), Pace::Now);
         (tenant, loaded)
     };
-    let mut read: Vec<_> = tenants.into_iter().map(read_one).collect();
+    let mut read: Vec<_> = tenants.into_iter().map(first).collect();
     loop {
         let asked: Vec<_> = read.iter().flat_map(|(_, loaded)| loaded.asked.iter().copied()).collect();
         if asked.is_empty() {
             return read;
         }
-        registry.wait(&asked, if patience == Patience::All { FOREVER } else { GRACE });
-        let again = |(tenant, loaded): (Arc<Tenant>, Loaded)| match loaded.compiling {
-            true => read_one(tenant),
-            false => (tenant, loaded),
-        };
-        read = read.into_iter().map(again).collect();
-        if patience == Patience::Grace {
+        registry.wait(&asked, until.saturating_duration_since(Instant::now()));
+        for (tenant, loaded) in read.iter_mut().filter(|(_, loaded)| loaded.compiling) {
+            // On top of what this reading has found, so that a file which was refused is not compiled again in vain.
+            *loaded = tenant.read(registry, &loaded.table, Pace::Again);
+        }
+        if Instant::now() >= until {
             return read;
         }
     }

@@ -267,6 +267,10 @@ impl HostBuilder {
     pub fn config(&self) -> String {
         let mut parts = self.top.clone();
         parts.push("[server]".to_owned());
+        if !self.server.iter().any(|line| line.starts_with("startup-timeout")) {
+            // Tests call what they have installed, however busy the machine is.
+            parts.push("startup-timeout = \"15m\"".to_owned());
+        }
         parts.extend(self.server.iter().cloned());
         let default = [String::from("address = \"127.0.0.1:0\"\ntenant = \"default\"")];
         let listeners = if self.listeners.is_empty() { &default[..] } else { &self.listeners };

@@ -109,6 +109,7 @@ fn a_full_file_is_read() {
         memory = "1GiB"
         hash-jobs = 6
         compile-jobs = 3
+        startup-timeout = "5s"
         cache = "/cache"
         cache-size = "7MiB"
 
@@ -176,6 +177,7 @@ fn a_full_file_is_read() {
             memory: Some(1 << 30),
             hash_jobs: 6,
             compile_jobs: 3,
+            startup_timeout: seconds(5),
             cache: "/cache".into(),
             cache_size: 7 << 20,
         }

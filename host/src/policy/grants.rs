@@ -74,6 +74,13 @@ pub struct ProcessGrant {
     pub args: Vec<Slot>,
 }
 
+impl ProcessGrant {
+    /// The most arguments that it takes for paths.
+    pub fn most_paths(&self) -> usize {
+        self.args.iter().map(Slot::most_paths).fold(0, usize::saturating_add)
+    }
+}
+
 /// The files that may be hashed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]

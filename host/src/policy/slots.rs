@@ -47,6 +47,17 @@ pub enum Slot {
     },
 }
 
+impl Slot {
+    /// The most arguments that it takes for paths.
+    pub fn most_paths(&self) -> usize {
+        match self {
+            Slot::PathUnder { .. } => 1,
+            Slot::Repeat { each, most, .. } => each.most_paths().saturating_mul(*most),
+            Slot::Literal(_) | Slot::Int { .. } | Slot::OneOf(_) | Slot::Any => 0,
+        }
+    }
+}
+
 /// What a program gets for a path that was found beneath its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -75,6 +75,11 @@ impl Cache {
         }
     }
 
+    /// Whether there is an entry for a file with this content. Loading it may yet show that it is damaged.
+    pub fn has(&self, engine: &Engine, hash: blake3::Hash) -> bool {
+        self.entry(engine, hash).sum.exists()
+    }
+
     /// Compiles a `.wasm` file, whose content has this hash, into the cache. Blocks for as long as that takes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -54,10 +55,10 @@ pub enum Fault {
 /// The reason why it could not be compiled, fit for the author.
 pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
     let machine = |what: &'static str| move |error: io::Error| Fault::Machine(format!("{what}: {error}"));
-    let host = std::env::current_exe().map_err(machine("cannot find the host's own program"))?;
     let cpu = cpu_bound(wasm.len());
     let wall = cpu * WALL_PER_CPU;
-    let mut child = Command::new(host)
+    // The program that runs, though another may have been put in its place on the disk.
+    let mut child = Command::new("/proc/self/exe")
         .arg(SUBCOMMAND)
         .arg("--cpu-seconds")
         .arg(cpu.as_secs().to_string())
@@ -71,9 +72,10 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let pid = Pid::from_child(&child);
     let (words, ended) = std::thread::scope(|scope| {
-        // A child that ends early closes its input; its exit status says what happened.
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(wasm)));
-        let words = scope.spawn(move || {
+        // A child that ends early closes its input; its exit status says what happened. So it does where the machine
+        // gives no thread, for then its input ends at once.
+        let _ = Builder::new().spawn_scoped(scope, move || stdin.map(|mut stdin| stdin.write_all(wasm)));
+        let words = Builder::new().spawn_scoped(scope, move || {
             let mut words = String::new();
             if let Some(stderr) = stderr {
                 let _ = stderr.take(MAX_WORDS).read_to_string(&mut words);
@@ -84,12 +86,13 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
         if !matches!(ended, Ok(true)) {
             let _ = kill_process(pid, Signal::KILL);
         }
-        (words.join().unwrap_or_default(), ended)
+        (words.ok().and_then(|words| words.join().ok()).unwrap_or_default(), ended)
     });
     let status = child.wait().map_err(machine("cannot wait for the compiler"))?;
     match ended {
         Ok(true) => verdict(status, cpu, words.trim()),
-        Ok(false) => Err(Fault::File(format!("took longer than {wall:?} to compile"))),
+        // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.
+        Ok(false) => Err(Fault::Machine(format!("was not compiled within {wall:?}"))),
         Err(error) => Err(machine("cannot wait for the compiler")(error)),
     }
 }
@@ -168,6 +171,8 @@ fn bound_this_process(cpu_seconds: u64) -> io::Result<()> {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })?;
     }
     // The signal at the lower bound tells this end from others; the upper bound is for a process that would ignore it.
+    // Where memory runs out, the kernel is to end this process and not its host. It may be forbidden; then it chooses.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
     rustix::process::nice(NICENESS)?;
     Ok(())

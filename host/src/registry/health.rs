@@ -35,8 +35,13 @@ impl Health {
         }
     }
 
-    /// Takes note of a trap. Returns how long the command is put aside for, if it is.
+    /// Takes note of a trap. Returns how long the command is put aside for, if it is for that.
+    ///
+    /// Lines that began before it was put aside, and trap while it is, do not count: they are of the same burst.
     pub fn trapped(&self, now: Instant) -> Option<Duration> {
+        if self.put_aside(now).is_some() {
+            return None;
+        }
         let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let beyond = traps.checked_sub(TRAPS)?;
         let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_PAUSE);
@@ -66,11 +71,15 @@ mod tests {
         let later = began + FIRST_PAUSE;
         assert_eq!(health.put_aside(later), None, "it gets another chance");
         assert_eq!(health.trapped(later), Some(2 * FIRST_PAUSE));
+        assert_eq!(health.trapped(later), None, "it is of the same burst");
+        assert_eq!(health.put_aside(later), Some(2 * FIRST_PAUSE));
+        let mut now = later;
         for _ in 0..40 {
-            health.trapped(later);
+            now += LONGEST_PAUSE;
+            health.trapped(now);
         }
-        assert_eq!(health.put_aside(later), Some(LONGEST_PAUSE));
+        assert_eq!(health.put_aside(now), Some(LONGEST_PAUSE));
         health.ended_well();
-        assert_eq!(health.put_aside(later), None);
+        assert_eq!(health.put_aside(now), None);
     }
 }

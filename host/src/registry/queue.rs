@@ -5,6 +5,7 @@
 //! the time its turn comes, somebody will ask for that one.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,7 +64,8 @@ struct State {
     waiting: BTreeMap<String, VecDeque<Job>>,
     /// Jobs of each tenant that run.
     running: HashMap<String, usize>,
-    under_way: HashSet<blake3::Hash>,
+    /// The tenants that wait for a file. Each has a job of its own for it, so that none has to wait for another's turn.
+    under_way: HashMap<blake3::Hash, HashSet<String>>,
     faults: HashMap<blake3::Hash, Fault>,
     /// The tenant whose job was taken last, so that the next is another's.
     last: String,
@@ -90,7 +92,7 @@ impl Queue {
             Some(fault) => return Progress::Failed(fault.clone()),
             None => {}
         }
-        if !state.under_way.insert(job.hash) {
+        if !state.under_way.entry(job.hash).or_default().insert(job.tenant.clone()) {
             return Progress::UnderWay;
         }
         state.waiting.entry(job.tenant.clone()).or_default().push_back(job);
@@ -100,9 +102,14 @@ impl Queue {
         Progress::New
     }
 
+    /// Whether a file waits, or is being compiled.
+    pub fn is_under_way(&self, hash: blake3::Hash) -> bool {
+        self.shared.state().under_way.contains_key(&hash)
+    }
+
     /// Waits until none of the files is under way any more, or the time is over.
     pub fn wait(&self, files: &[blake3::Hash], time: Duration) {
-        let busy = |state: &mut State| files.iter().any(|hash| state.under_way.contains(hash));
+        let busy = |state: &mut State| files.iter().any(|hash| state.under_way.contains_key(hash));
         let ended = self.shared.ended.wait_timeout_while(self.shared.state(), time, busy);
         drop(ended.unwrap_or_else(PoisonError::into_inner));
     }
@@ -127,7 +134,11 @@ impl Shared {
         let mut job = Some(first);
         while let Some(current) = job {
             let began = Instant::now();
-            let result = (self.work)(&current);
+            let work = AssertUnwindSafe(|| (self.work)(&current));
+            // A mistake of ours costs this job and not its place; the hook has told the log.
+            let result = catch_unwind(work).unwrap_or_else(|_| {
+                Err(Fault::Machine("the host made a mistake over it, which its log has".to_owned()))
+            });
             tracing::debug!(path = %current.path.display(), time = ?began.elapsed(), ?result, "compilation ended");
             let mut state = self.state();
             state.end(&current, result);
@@ -171,7 +182,12 @@ impl State {
                 self.running.remove(&job.tenant);
             }
         }
-        self.under_way.remove(&job.hash);
+        if let Some(waiting) = self.under_way.get_mut(&job.hash) {
+            waiting.remove(&job.tenant);
+            if waiting.is_empty() {
+                self.under_way.remove(&job.hash);
+            }
+        }
         if let Err(fault) = result {
             if self.faults.len() >= MAX_FAULTS {
                 self.faults.clear();
@@ -214,6 +230,7 @@ mod tests {
             assert_eq!(queue.ask(job(&name[..1], name)), Progress::New);
         }
         assert_eq!(queue.ask(job("b", "b1")), Progress::UnderWay);
+        assert!(queue.is_under_way(job("", "b1").hash) && !queue.is_under_way(job("", "none").hash));
         let mut came = Vec::new();
         for _ in names {
             came.push(order.recv_timeout(LONG).unwrap());

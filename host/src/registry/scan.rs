@@ -15,6 +15,8 @@ use crate::config::is_name;
 
 /// Largest `.wasm` file that is looked at, in bytes.
 pub const MAX_WASM: u64 = 256 * 1024 * 1024;
+/// Files in a commands directory, of any kind. Each look at it has to pass over all of them.
+const MAX_ENTRIES: usize = 50_000;
 /// Largest sidecar, in bytes.
 pub const MAX_SIDECAR: u64 = 64 * 1024;
 
@@ -116,6 +118,10 @@ pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
     for entry in std::fs::read_dir(directory).map_err(problem)? {
         if let Ok(name) = entry.map_err(problem)?.file_name().into_string() {
             names.insert(name);
+        }
+        if names.len() > MAX_ENTRIES {
+            let reason = format!("holds more than {MAX_ENTRIES} files; keep nothing but commands in it");
+            return Err(Problem { path: directory.to_owned(), reason });
         }
     }
     let found = names.iter().filter_map(|file| {

@@ -86,7 +86,11 @@ impl Turn {
                 self.pause = None;
             }
             match tenant.cpu.overdrawn() {
-                Some(debt) => self.pause = Some(Box::pin(sleep(debt))),
+                Some(debt) => {
+                    // A place that was given meanwhile is for others while this one stands still.
+                    self.place = None;
+                    self.pause = Some(Box::pin(sleep(debt)));
+                }
                 None => break,
             }
         }

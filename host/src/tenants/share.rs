@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bucket::Bucket;
 use crate::config::{self, Limits};
-use crate::machine::Plan;
+use crate::machine::{COMMANDS, Plan};
 
 /// CPU seconds per second that a tenant may use before its lines have to take turns with others', short ones too.
 const UNTURNED: f64 = 0.25;
@@ -21,7 +21,7 @@ pub struct Shares {
     most_compile_jobs: usize,
     turns: Arc<Semaphore>,
     cores: usize,
-    tenant_memory: usize,
+    plan: Plan,
 }
 
 impl Shares {
@@ -34,13 +34,20 @@ impl Shares {
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Semaphore::new(cores)),
             cores,
-            tenant_memory: plan.tenant_memory,
+            plan,
         }
     }
 
     /// The same host under another plan.
     pub fn planned(&self, plan: Plan) -> Shares {
-        Shares { tenant_memory: plan.tenant_memory, ..self.clone() }
+        Shares { plan, ..self.clone() }
+    }
+
+    /// How many lines of a tenant may run at once: as many as it may have, unless all tenants together may have more than
+    /// there is room for.
+    pub fn slots(&self, limits: &Limits, tenants: usize) -> usize {
+        let room = self.plan.crowded.map_or(limits.concurrency, |room| share(room, tenants));
+        limits.concurrency.min(room)
     }
 
     /// The part of one tenant of `tenants`.
@@ -52,7 +59,8 @@ impl Shares {
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
             turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Semaphore::new(self.cores)) },
-            memory: limits.memory_in_use.unwrap_or(self.tenant_memory),
+            memory: limits.memory_in_use.unwrap_or(self.plan.tenant_memory),
+            most_commands: (COMMANDS / tenants.max(1)).max(1),
             is_alone: tenants == 1,
         }
     }
@@ -68,6 +76,8 @@ pub struct Part {
     pub turns: Places,
     /// Bytes that it may have in memories and tables.
     pub memory: usize,
+    /// Commands that it may have.
+    pub most_commands: usize,
     /// Whether there is nobody to take turns with.
     pub is_alone: bool,
 }
