@@ -1,16 +1,17 @@
 //! Where clients are accepted, and what shows on whose behalf each is served: `[[listener]]`.
 
+mod raw;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use nix::unistd::User;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
-use toml::{Spanned, Value};
+use toml::Spanned;
 
+pub use self::raw::RawListener;
+use self::raw::{Client, Mode, Network, Peer, RawTls};
 use super::load::{ConfigError, Document};
 use super::{RawTenants, absolute, nearest};
 
@@ -137,160 +138,6 @@ impl fmt::Display for CertificateName {
             Self::Email(name) => write!(f, "email:{name}"),
         }
     }
-}
-
-/// One `[[listener]]` as it was typed.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-pub struct RawListener {
-    address: Option<Spanned<Address>>,
-    unix: Option<Spanned<PathBuf>>,
-    mode: Option<Spanned<Mode>>,
-    tenant: Option<Spanned<String>>,
-    peers: Option<Spanned<Vec<Peer>>>,
-    auth: Option<Spanned<Auth>>,
-    proxy_protocol: Option<Spanned<bool>>,
-    trusted_proxies: Option<Spanned<Vec<Network>>>,
-    tls: Option<Spanned<RawTls>>,
-}
-
-/// `[listener.tls]` as it was typed.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
-struct RawTls {
-    certificate: PathBuf,
-    key: PathBuf,
-    client_ca: Option<PathBuf>,
-    clients: Option<Spanned<Vec<Client>>>,
-}
-
-/// `{ user = "bob", tenant = "b" }`
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "PeerKeys")]
-struct Peer {
-    uid: u32,
-    tenant: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table such as { user = \"bob\", tenant = \"b\" }"
-)]
-struct PeerKeys {
-    uid: Option<u32>,
-    user: Option<String>,
-    tenant: Spanned<String>,
-}
-
-impl TryFrom<PeerKeys> for Peer {
-    type Error = String;
-
-    fn try_from(keys: PeerKeys) -> Result<Self, String> {
-        let uid = match (keys.uid, keys.user) {
-            (Some(uid), None) => uid,
-            (None, Some(user)) => match User::from_name(&user) {
-                Ok(Some(found)) => found.uid.as_raw(),
-                Ok(None) => return Err(format!("this machine has no user `{user}`; write a name or a `uid` it knows")),
-                Err(error) => return Err(format!("the user `{user}` cannot be looked up: {error}")),
-            },
-            _ => return Err("a peer has exactly one of the keys `uid` and `user`".to_owned()),
-        };
-        Ok(Self { uid, tenant: keys.tenant })
-    }
-}
-
-/// `{ cn = "alice", tenant = "a" }`
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "ClientKeys")]
-struct Client {
-    name: CertificateName,
-    tenant: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    rename_all = "kebab-case",
-    expecting = "a table such as { cn = \"alice\", tenant = \"a\" }"
-)]
-struct ClientKeys {
-    cn: Option<String>,
-    dns: Option<String>,
-    uri: Option<String>,
-    email: Option<String>,
-    tenant: Spanned<String>,
-}
-
-impl TryFrom<ClientKeys> for Client {
-    type Error = String;
-
-    fn try_from(keys: ClientKeys) -> Result<Self, String> {
-        let given = [
-            keys.cn.map(CertificateName::Cn),
-            keys.dns.map(|name| CertificateName::Dns(name.to_ascii_lowercase())),
-            keys.uri.map(CertificateName::Uri),
-            keys.email.map(CertificateName::Email),
-        ];
-        let mut given = given.into_iter().flatten();
-        match (given.next(), given.next()) {
-            (Some(name), None) => Ok(Self { name, tenant: keys.tenant }),
-            _ => Err("a client has exactly one of the keys `cn`, `dns`, `uri` and `email`".to_owned()),
-        }
-    }
-}
-
-/// A listener's address.
-#[derive(Debug, Clone, Copy)]
-struct Address(SocketAddr);
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let address = value.as_str().and_then(|text| text.parse().ok());
-        address.map(Self).ok_or_else(|| {
-            D::Error::custom(format!(
-                "{value} is no address; write an IP address and a port, \"127.0.0.1:9999\" or \"[::1]:9999\""
-            ))
-        })
-    }
-}
-
-/// The permission bits of a Unix socket. Text, for a bare `600` would be decimal.
-#[derive(Debug, Clone, Copy)]
-struct Mode(u32);
-
-impl<'de> Deserialize<'de> for Mode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let mode = value.as_str().and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| *mode <= 0o777);
-        mode.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("{value} is no mode; write its octal digits in quotes, such as \"0660\""))
-        })
-    }
-}
-
-/// A network, or one address.
-#[derive(Debug, Clone, Copy)]
-struct Network(IpNet);
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        let text = value.as_str().unwrap_or_default();
-        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        network.map(Self).ok_or_else(|| {
-            D::Error::custom(format!("{value} is no network; write one such as \"10.0.0.0/8\" or \"192.0.2.7\""))
-        })
-    }
-}
-
-/// What a client has to say first.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Auth {
-    Token,
 }
 
 /// The listeners of the file, each in a place of its own and for tenants that there are.
