@@ -145,13 +145,17 @@ impl Server {
             invocations,
             largest_memory: memory,
         };
+        // Watched before anything is announced: who has read that may drop a file.
+        let mut watch = Watch::new();
+        let tenants = server.connections.host.tenants.load_full();
+        watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
+        let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
+        tokio::spawn(keep_commands(watch, connections, loading, Arc::clone(&server.registry)));
         let opened = config.listeners.iter().map(|listener| Ok((listener, open(listener)?)));
         // All are open before the first is announced, so that what was announced stays.
         for (listener, (listening, entrance)) in opened.collect::<Result<Vec<_>, String>>()? {
             server.listen(listener, listening, entrance);
         }
-        let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
-        tokio::spawn(watch(connections, loading, Arc::clone(&server.registry)));
         Ok(server)
     }
 
@@ -364,8 +368,12 @@ async fn load_tenants(
 }
 
 /// Keeps the tenants' commands as their directories are, until the server drains.
-async fn watch(connections: Arc<Connections>, loading: Arc<Mutex<()>>, registry: Arc<Registry>) {
-    let mut watch = Watch::new();
+async fn keep_commands(
+    mut watch: Watch,
+    connections: Arc<Connections>,
+    loading: Arc<Mutex<()>>,
+    registry: Arc<Registry>,
+) {
     let mut again = false;
     loop {
         let tenants = connections.host.tenants.load_full();
