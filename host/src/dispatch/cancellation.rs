@@ -38,7 +38,8 @@ const SIP: usize = 16 * 1024;
 
 /// A host with one tenant, in a directory with files to work on.
 struct World {
-    runtime: Runtime,
+    /// Taken when the world ends.
+    runtime: Option<Runtime>,
     host: Arc<Host>,
     tenant: Arc<Tenant>,
     config: Config,
@@ -102,7 +103,7 @@ impl World {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let has_children = !config.tenants["default"].grants.process.is_empty();
-        World { runtime, host, tenant, config, has_children, directory }
+        World { runtime: Some(runtime), host, tenant, config, has_children, directory }
     }
 
     fn path(&self, name: &str) -> String {
@@ -116,14 +117,18 @@ impl World {
         let before = self.taken();
         let descriptors = self.descriptors();
         for most in 0..MOST_POLLS {
-            let (ended, gone) = self.runtime.block_on(self.run(case, most));
-            self.runtime.block_on(self.is_as_it_was(most, &gone, &before, &descriptors));
+            let (ended, gone) = self.block_on(self.run(case, most));
+            self.block_on(self.is_as_it_was(most, &gone, &before, &descriptors));
             if ended {
                 println!("{:?} takes {most} polls", case.words);
                 return most;
             }
         }
         panic!("{:?} does not come to its end", case.words);
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.as_ref().expect("the world has not ended").block_on(future)
     }
 
     /// Runs a line, or so many polls of it. Returns whether it ended, and what would keep its connection alive.
@@ -256,6 +261,15 @@ impl World {
         let line = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("cmdline")).ok();
         let lines = fs::read_dir("/proc").unwrap().flatten().filter_map(line);
         lines.filter(|line| line.contains(&place)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A job that was not cancelled as it should would be waited for, and the failure not be told.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

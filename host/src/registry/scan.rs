@@ -148,12 +148,14 @@ pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
     if !metadata.is_file() {
         return refuse("is not a regular file");
     }
-    let mut bytes = Vec::new();
-    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bound {
-        return refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
+    let too_large = || refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
+    if metadata.len() > bound {
+        return too_large();
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    // It may have grown since.
+    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > bound { too_large() } else { Ok(bytes) }
 }
 
 #[cfg(test)]
