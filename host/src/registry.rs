@@ -145,7 +145,8 @@ impl Table {
             #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
             let component = wasmtime::component::Component::from_file(sandbox.engine(), path).expect("a component");
             let program = sandbox.prepare(&component).expect("it fits this host");
-            let code = Arc::new(Code { description: None, program });
+            let wasm = std::fs::read(path).expect("it is there");
+            let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
             let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
             (file.name, Arc::new(command))
         };

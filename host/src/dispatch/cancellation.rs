@@ -1,4 +1,4 @@
-//! A line that is dropped leaves nothing behind, wherever it was: each line here is run to its end, and then again and
+//! A line that is dropped leaves nothing behind but its record, wherever it was: each line here is run to its end, and then again and
 //! again, dropped after its first poll, its second, and so on. A client that vanishes does no more than that to its line.
 
 use std::collections::BTreeMap;
@@ -7,17 +7,18 @@ use std::future::poll_fn;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use super::{Dispatcher, Host};
+use crate::audit::Audit;
 use crate::config::{Config, Overrides};
 use crate::engine::PoolSize;
 use crate::error::{Code, Failure};
@@ -83,9 +84,11 @@ impl World {
     fn new(commands: &[(&str, &str)], config: &str) -> World {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().to_str().unwrap();
-        let base = "[[listener]]\naddress = '127.0.0.1:0'\ntenant = 'default'\n[tenants.default]\ncommands = ['c']\n";
+        fs::create_dir(directory.path().join("data")).unwrap();
+        let base = "[audit]\nfile = '%/audit'\n[[listener]]\naddress = '127.0.0.1:0'\ntenant = 'default'\n\
+                    [tenants.default]\ncommands = ['c']\n";
         let file = directory.path().join("w.toml");
-        fs::write(&file, format!("{base}{}", config.replace('%', place))).unwrap();
+        fs::write(&file, format!("{base}{config}").replace('%', place)).unwrap();
         let config = Config::load(Some(&file), &Overrides::default()).unwrap();
         let files: Vec<PathBuf> =
             commands.iter().map(|(name, sidecar)| copy(directory.path(), name, sidecar)).collect();
@@ -94,20 +97,23 @@ impl World {
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
         let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30 });
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
+        let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
         let host = Arc::new(Host {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(INVOCATIONS)),
-            invocations: AtomicU64::new(1),
+            invocations: AtomicU64::new(0),
+            audit: ArcSwapOption::from_pointee(Some(audit)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let has_children = !config.tenants["default"].grants.process.is_empty();
         World { runtime: Some(runtime), host, tenant, config, has_children, directory }
     }
 
+    /// A path in the directory that commands may be given.
     fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).display().to_string()
+        self.directory.path().join("data").join(name).display().to_string()
     }
 
     /// Drops the line after each of its polls in turn, and asserts each time that nothing of it is left. Returns how many
@@ -197,6 +203,13 @@ impl World {
         Dispatcher::new(Arc::clone(&self.host), "default".to_owned(), identity, self.config.server.max_line)
     }
 
+    /// Records in the audit file.
+    async fn records(&self) -> u64 {
+        self.host.audit.load_full().unwrap().flush().await;
+        let file = fs::read_to_string(self.directory.path().join("audit")).unwrap();
+        file.lines().filter(|line| line.contains("\"event\":\"invocation\"")).count() as u64
+    }
+
     fn taken(&self) -> Taken {
         let (tenant, part) = (&self.tenant, self.tenant.part());
         Taken {
@@ -244,7 +257,7 @@ impl World {
             let programs = self.programs();
             let fewer = open.iter().all(|(what, count)| descriptors.get(what).is_some_and(|before| count <= before));
             if taken == *before && fewer && held == 0 && programs.is_empty() {
-                return;
+                break;
             }
             assert!(
                 Instant::now() < deadline,
@@ -253,6 +266,12 @@ impl World {
             );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let begun = self.host.invocations.load(Ordering::Relaxed);
+        assert_eq!(
+            self.records().await,
+            begun,
+            "dropped after {polls} polls, not every line that began has its record"
+        );
     }
 
     /// Programs that run with this world's directory among their arguments.
@@ -363,7 +382,7 @@ fn a_child_that_is_read_and_waited_for() {
 
 #[test]
 fn a_hash() {
-    let config = "[tenants.default.grants.digest]\nread = ['%']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
+    let config = "[tenants.default.grants.digest]\nread = ['%/data']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
                   hash-jobs = 1\ntimeout = '20ms'\n";
     let world = World::new(&[("hash", "")], config);
     let (file, endless) = (world.path("file"), world.path("endless"));
@@ -376,7 +395,7 @@ fn a_hash() {
 
 #[test]
 fn a_hash_that_waits_for_its_turn() {
-    let config = "[tenants.default.grants.digest]\nread = ['%']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
+    let config = "[tenants.default.grants.digest]\nread = ['%/data']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
                   hash-jobs = 1\ntimeout = '100ms'\n";
     let world = World::new(&[("hash", "")], config);
     let endless = world.path("endless");
@@ -407,11 +426,11 @@ fn files_and_streams_of_wasi() {
     let config = "[[tenants.default.grants.directory]]\npath = '%/data'\nas = '/d'\nwrite = true\n";
     let stdin = "stdin = 'connection'\n";
     let world = World::new(&[("wasi-files", stdin), ("wasi-copy", stdin)], config);
-    fs::create_dir_all(world.path("data/many")).unwrap();
-    fs::write(world.path("data/note"), "in data").unwrap();
-    fs::write(world.path("data/long"), vec![b'x'; 300_000]).unwrap();
+    fs::create_dir(world.path("many")).unwrap();
+    fs::write(world.path("note"), "in data").unwrap();
+    fs::write(world.path("long"), vec![b'x'; 300_000]).unwrap();
     for number in 0..300 {
-        fs::write(world.path(&format!("data/many/{number}")), "").unwrap();
+        fs::write(world.path(&format!("many/{number}")), "").unwrap();
     }
     for (request, end) in [
         ("read /d/note", "in data\n"),
