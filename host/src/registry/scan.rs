@@ -90,6 +90,7 @@ impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let metadata = std::fs::symlink_metadata(path).ok()?;
         let changed = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        #[expect(clippy::disallowed_methods, reason = "it is held against the times of files")]
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Some(Stamp {
             device: metadata.dev(),
