@@ -1,5 +1,8 @@
 //! One line: find the command, take a place, run it, end the reply, say what happened.
 
+#[cfg(test)]
+mod cancellation;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;

@@ -140,6 +140,23 @@ pub struct Registry {
 }
 
 impl Table {
+    /// The commands in these files, with the sidecars beside them, compiled in this process: a test has nobody to hold up.
+    #[cfg(test)]
+    pub fn compiled_here(owner: &Owner<'_>, sandbox: &Sandbox, files: &[PathBuf]) -> Table {
+        let command = |path: &PathBuf| {
+            let file = Found::at(path).expect("a command's name");
+            let sidecar = Sidecar::beside(path).expect("a sidecar that can be used").unwrap_or_default().0;
+            #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
+            let component = wasmtime::component::Component::from_file(sandbox.engine(), path).expect("a component");
+            let program = sandbox.prepare(&component).expect("it fits this host");
+            let wasm = std::fs::read(path).expect("it is there");
+            let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
+            let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
+            (file.name, Arc::new(command))
+        };
+        Table { commands: files.iter().map(command).collect(), ..Table::default() }
+    }
+
     /// The command of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Command>> {
         self.commands.get(name)

@@ -18,6 +18,8 @@ use crate::config::{self, Config, Limits, Mode};
 use crate::machine::Plan;
 use crate::policy::Grants;
 use crate::registry::{Loaded, Owner, Pace, Problem, Registry, Table};
+#[cfg(test)]
+use crate::sandbox::Sandbox;
 use crate::task::Tasks;
 use bucket::Bucket;
 use share::Cpu;
@@ -84,6 +86,14 @@ impl Tenant {
         let config = config::Config::for_test(limits);
         let shares = Shares::of(&config.server, Plan { tenant_memory: memory, crowded: None });
         Tenant::new(&config.tenants["default"], &shares, 1)
+    }
+
+    /// A tenant that is alone on its host, with the commands in these files, compiled here and now.
+    #[cfg(test)]
+    pub fn with_commands(config: &config::Tenant, shares: &Shares, sandbox: &Sandbox, files: &[PathBuf]) -> Tenant {
+        let tenant = Tenant::new(config, shares, 1);
+        tenant.table.store(Arc::new(Table::compiled_here(&tenant.owner(), sandbox, files)));
+        tenant
     }
 
     /// Its part of what all share, as it is now.

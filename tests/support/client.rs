@@ -79,6 +79,19 @@ impl Client {
         thread::spawn(move || stream.write_all(&bytes))
     }
 
+    /// Sends the same bytes again and again, so many in all at most, until the connection takes no more. Returns how many
+    /// it took.
+    pub fn send_endlessly(&self, bytes: &'static [u8], most: usize) -> JoinHandle<usize> {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        thread::spawn(move || {
+            let mut sent = 0;
+            while sent < most && stream.write_all(bytes).is_ok() {
+                sent += bytes.len();
+            }
+            sent
+        })
+    }
+
     /// Sends the same bytes again and again, pausing in between, until the connection takes no more.
     pub fn send_dripping(&self, bytes: &'static [u8], pause: Duration) {
         let mut stream = self.stream.try_clone().expect("a second handle");

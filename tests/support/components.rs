@@ -51,6 +51,60 @@ pub fn hoarding_host_objects() -> Vec<u8> {
     component(imports, &module, instances)
 }
 
+/// A command that has the host call it within its own call of the host, and so on: it asks who its client is, and asks
+/// again from the allocator that is to find room for the answer.
+#[track_caller]
+pub fn recursing_through_the_host() -> Vec<u8> {
+    // The allocator goes by a table, because it must be known before there is what it calls.
+    let imports = r#"
+        (import "wasmline:command/connection@0.1.0" (instance $connection (export "peer" (func (result string)))))
+        (core module $store
+            (memory (export "memory") 1)
+            (table (export "table") 1 funcref)
+            (type $realloc (func (param i32 i32 i32 i32) (result i32)))
+            (func (export "realloc") (type $realloc)
+                (call_indirect (type $realloc)
+                    (local.get 0) (local.get 1) (local.get 2) (local.get 3) (i32.const 0))))
+        (core instance $store (instantiate $store))
+        (alias core export $store "memory" (core memory $memory))
+        (alias core export $store "realloc" (core func $realloc))
+        (core func $peer (canon lower (func $connection "peer") (memory $memory) (realloc $realloc)))"#;
+    let module = format!(
+        r#"(core module $main
+            (import "host" "peer" (func $peer (param i32)))
+            (import "store" "memory" (memory 1))
+            (import "store" "table" (table 1 funcref))
+            (export "memory" (memory 0))
+            (func $again (param i32 i32 i32 i32) (result i32) (call $peer (i32.const 64)) i32.const 1024)
+            (elem (i32.const 0) func $again)
+            {REALLOC}
+            (func (export "run") (param i32 i32) (result i32) (call $peer (i32.const 64)) i32.const 2048))"#
+    );
+    let instances = r#"(core instance $main (instantiate $main
+        (with "host" (instance (export "peer" (func $peer))))
+        (with "store" (instance $store))))"#;
+    component(imports, &module, instances)
+}
+
+/// The same component with a section of so many bytes that nobody reads.
+pub fn with_custom_section(component: &[u8], length: usize) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    bytes.push(0);
+    // The section holds its name, which is one byte after its length, and the rest.
+    leb128(&mut bytes, 2 + length);
+    bytes.extend(b"\x01p");
+    bytes.resize(bytes.len() + length, b'x');
+    bytes
+}
+
+fn leb128(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
 /// A command that logs this text.
 #[track_caller]
 pub fn logging(text: &str) -> Vec<u8> {

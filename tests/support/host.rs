@@ -27,8 +27,10 @@ const SHOWN_LINE: usize = 300;
 
 pub struct Host {
     dir: TempDir,
+    command: Command,
     child: Child,
     shown: String,
+    listeners: usize,
     stdout: Arc<Mutex<Vec<String>>>,
     places: Vec<String>,
     addresses: Vec<SocketAddr>,
@@ -38,29 +40,37 @@ impl Host {
     /// Starts the command and waits for its lines `listening on ADDRESS`.
     #[track_caller]
     pub fn start(dir: TempDir, mut command: Command, listeners: usize) -> Host {
-        let log = File::create(dir.path().join(LOG)).expect("a log file");
+        let log = File::options().create(true).append(true).open(dir.path().join(LOG)).expect("a log file");
         let shown = format!("{command:?}");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {shown}: {error}"));
+        let (child, stdout) = launch(&mut command);
+        let (places, addresses) = (Vec::new(), Vec::new());
+        let mut host = Host { dir, command, child, shown, listeners, stdout, places, addresses };
+        host.wait_until_it_listens();
+        host
+    }
 
-        let stdout = Arc::new(Mutex::new(Vec::new()));
-        let (pipe, lines) = (child.stdout.take().expect("piped"), stdout.clone());
-        thread::spawn(move || {
-            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                lines.lock().expect("not poisoned").push(line);
-            }
-        });
-        let mut host = Host { dir, child, shown, stdout, places: Vec::new(), addresses: Vec::new() };
+    /// Kills the host as the kernel would for want of memory, and starts it again as it was. It goes on in the same log,
+    /// and its ports are others.
+    #[track_caller]
+    pub fn kill_and_start_again(&mut self) {
+        self.child.kill().expect("the host runs");
+        self.child.wait().expect("the host can be waited for");
+        (self.child, self.stdout) = launch(&mut self.command);
+        self.wait_until_it_listens();
+    }
+
+    #[track_caller]
+    fn wait_until_it_listens(&mut self) {
         // It compiles what it has to serve before it listens.
-        host.places = eventually_some_within(COMPILING, "the host listens", || {
-            if let Some(status) = host.child.try_wait().expect("the host can be waited for") {
+        self.places = eventually_some_within(COMPILING, "the host listens", || {
+            if let Some(status) = self.child.try_wait().expect("the host can be waited for") {
                 panic!("the host ended before it listened: {status}");
             }
-            let places = host.listening_on();
-            (places.len() == listeners).then_some(places)
+            let places = self.listening_on();
+            (places.len() == self.listeners).then_some(places)
         });
-        host.addresses = host.places.iter().filter_map(|place| place.parse().ok()).collect();
-        host
+        self.addresses = self.places.iter().filter_map(|place| place.parse().ok()).collect();
     }
 
     /// The places from the readiness lines so far, in their order.
@@ -175,6 +185,20 @@ impl Host {
         eprintln!("--- stdout\n{}", self.stdout().join("\n"));
         eprintln!("--- log, its last {} of {} lines\n{}\n---", shown.len(), lines.len(), shown.join("\n"));
     }
+}
+
+/// Starts the command, and keeps the lines that it prints.
+#[track_caller]
+fn launch(command: &mut Command) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let stdout = Arc::new(Mutex::new(Vec::new()));
+    let (pipe, lines) = (child.stdout.take().expect("piped"), stdout.clone());
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            lines.lock().expect("not poisoned").push(line);
+        }
+    });
+    (child, stdout)
 }
 
 impl Drop for Host {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 /// A figure of `/proc/PID/status` in KiB, such as `VmRSS`.
 #[track_caller]
@@ -55,6 +55,17 @@ pub fn cpu_ticks(pid: u32) -> u32 {
 /// How many descriptors a process has open.
 pub fn open_descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// How many threads a process has.
+pub fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Lets this process open as many descriptors as it may: shells start programs with few.
+pub fn raise_own_descriptors() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("what is allowed may be had");
 }
 
 /// Lets a running process have so many descriptors at most.

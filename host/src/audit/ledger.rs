@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::record;
 use crate::policy::{Access, Denial, Key};
 
 /// Different accesses of one invocation that its record names.
@@ -71,7 +72,7 @@ impl Ledger {
             known.times += 1;
         } else if entries.denials.len() < MAX_DENIALS {
             entries.denials.push(Denied {
-                time: SystemTime::now(),
+                time: record::now(),
                 times: 1,
                 reason: denial.guest.clone(),
                 key: denial.key,

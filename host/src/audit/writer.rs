@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as control;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -145,7 +145,7 @@ impl Writer {
     fn try_write(&mut self) -> io::Result<()> {
         // A gap is told in the file itself, before what follows it.
         if self.lost > 0 {
-            self.file.append(&record::lost(SystemTime::now(), self.lost))?;
+            self.file.append(&record::lost(record::now(), self.lost))?;
             self.lost = 0;
         }
         self.file.append(&self.pending)

@@ -167,6 +167,7 @@ impl Entry {
         }
         // Its age is how long ago it was used; a file system that does not keep it makes the cache less clever, no more.
         if let Ok(file) = std::fs::File::open(&self.code) {
+            #[expect(clippy::disallowed_methods, reason = "it is held against the times of other files")]
             let _ = file.set_modified(SystemTime::now());
         }
         Ok(true)
@@ -208,6 +209,7 @@ mod tests {
         let path = directory.join(format!("{name}.cwasm"));
         std::fs::write(&path, vec![0; size]).unwrap();
         std::fs::write(path.with_extension("b3"), "").unwrap();
+        #[expect(clippy::disallowed_methods, reason = "it is held against the times of other files")]
         let used = SystemTime::now() - Duration::from_secs(age);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
         path

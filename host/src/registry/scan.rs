@@ -92,6 +92,7 @@ impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let metadata = std::fs::symlink_metadata(path).ok()?;
         let changed = Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        #[expect(clippy::disallowed_methods, reason = "it is held against the times of files")]
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Some(Stamp {
             device: metadata.dev(),
@@ -154,12 +155,14 @@ pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
     if !metadata.is_file() {
         return refuse("is not a regular file");
     }
-    let mut bytes = Vec::new();
-    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bound {
-        return refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
+    let too_large = || refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
+    if metadata.len() > bound {
+        return too_large();
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    // It may have grown since.
+    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > bound { too_large() } else { Ok(bytes) }
 }
 
 #[cfg(test)]

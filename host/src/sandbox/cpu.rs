@@ -3,7 +3,8 @@
 //! A guest runs only inside a poll of its invocation, so the time of those polls is its CPU time: guest and host calls
 //! together, waiting excluded. A short invocation is measured with the cheap monotonic clock. One that has used more
 //! than [`PRECISE_FROM`] is measured with the thread's CPU clock, so that on a busy machine it does not pay for the time
-//! in which its thread did not run.
+//! in which its thread did not run. A poll that is longer than that all at once pays for no more than what its thread has
+//! computed lately, so that a machine that stands still (a stopped process, a paused virtual machine) ends nobody's line.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -16,41 +17,57 @@ use crate::engine::TICK;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
+/// How old what is known of the thread's clock may be. What others computed in that time may go on an account once, where a
+/// poll stood still.
+const FRESH: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// The poll that this thread is in; the epoch callback has no other way to the invocation's account.
     static SLICE: Cell<Option<Slice>> = const { Cell::new(None) };
+    /// What the thread's clock said, and when.
+    static KNOWN: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Copy)]
 struct Slice {
-    began: Mark,
+    began: Instant,
+    /// The thread's CPU time when the poll began, or a little before.
+    cpu: Duration,
+    /// Whether it is known exactly.
+    is_precise: bool,
     /// What is left of the budget.
     left: Duration,
 }
 
-#[derive(Clone, Copy)]
-enum Mark {
-    Monotonic(Instant),
-    ThreadCpu(Duration),
-}
+impl Slice {
+    fn begin(used: Duration, budget: Duration) -> Slice {
+        let (began, is_precise) = (Instant::now(), used >= PRECISE_FROM);
+        let cpu = if is_precise { thread_cpu() } else { lately(began) };
+        Slice { began, cpu, is_precise, left: budget.saturating_sub(used) }
+    }
 
-impl Mark {
-    fn elapsed(self) -> Duration {
-        match self {
-            Mark::Monotonic(began) => began.elapsed(),
-            Mark::ThreadCpu(began) => thread_cpu().saturating_sub(began),
+    /// CPU time since it began.
+    fn elapsed(&self) -> Duration {
+        let elapsed = self.began.elapsed();
+        let computed = || thread_cpu().saturating_sub(self.cpu);
+        if self.is_precise {
+            computed()
+        } else if elapsed < PRECISE_FROM {
+            elapsed
+        } else {
+            // Neither is too little.
+            elapsed.min(computed())
         }
     }
 }
 
 /// Runs one poll of an invocation that has used `used` of `budget` so far, and returns how long it took.
 pub fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
-    let began = if used < PRECISE_FROM { Mark::Monotonic(Instant::now()) } else { Mark::ThreadCpu(thread_cpu()) };
-    SLICE.set(Some(Slice { began, left: budget.saturating_sub(used) }));
+    let slice = Slice::begin(used, budget);
+    SLICE.set(Some(slice));
     let result = poll();
     SLICE.set(None);
-    (result, began.elapsed())
+    (result, slice.elapsed())
 }
 
 /// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.
@@ -63,10 +80,20 @@ pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// The epoch callback of every store: stops a guest whose budget is used up, and makes any other yield its thread.
 pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     match SLICE.get() {
-        Some(slice) if slice.began.elapsed() > slice.left => {
-            Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into())
-        }
+        Some(slice) if slice.elapsed() > slice.left => Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into()),
         _ => Ok(UpdateDeadline::Yield(1)),
+    }
+}
+
+/// What this thread's clock said not long ago.
+fn lately(now: Instant) -> Duration {
+    match KNOWN.get() {
+        Some((at, cpu)) if now.duration_since(at) < FRESH => cpu,
+        _ => {
+            let cpu = thread_cpu();
+            KNOWN.set(Some((now, cpu)));
+            cpu
+        }
     }
 }
 
@@ -94,6 +121,8 @@ mod tests {
         let park = || std::thread::park_timeout(Duration::from_millis(50));
         let ((), parked) = measure(used, BUDGET, park);
         assert!(parked < Duration::from_millis(25), "{parked:?}");
+        let ((), stood_still) = measure(Duration::ZERO, BUDGET, park);
+        assert!(stood_still < Duration::from_millis(25), "{stood_still:?}");
         let ((), aside) = measure_aside(park);
         assert!(aside < Duration::from_millis(25), "{aside:?}");
     }

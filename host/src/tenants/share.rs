@@ -101,6 +101,12 @@ pub struct Place {
 }
 
 impl Places {
+    /// How many are free: of the whole host, and of the tenant's own.
+    #[cfg(test)]
+    pub fn free(&self) -> [usize; 2] {
+        [self.all.available_permits(), self.own.available_permits()]
+    }
+
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
     pub async fn acquire(self) -> Option<Place> {
         // The semaphores are never closed, so there always is a place in the end.
@@ -157,6 +163,12 @@ impl MemoryInUse {
     pub fn take(&self, bytes: usize, most: usize) -> bool {
         let taken = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    /// Bytes that are taken.
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Gives bytes back that were taken.

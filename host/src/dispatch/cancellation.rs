@@ -1,0 +1,131 @@
+//! A line that is dropped leaves nothing behind but its record, wherever it was: each line here is run to its end, and then again and
+//! again, dropped after its first poll, its second, and so on. A client that vanishes does no more than that to its line.
+
+mod world;
+
+use std::fs;
+
+use crate::error::Code;
+use world::{World, line};
+
+#[test]
+fn a_child_that_is_read_and_waited_for() {
+    let grant =
+        "[[tenants.default.grants.process]]\nprogram = '/bin/sh'\nargs = ['-c', { any = true }, { any = true }]\n";
+    let world = World::new(&[("spawn", ""), ("killchild", ""), ("trapchild", ""), ("brood", "")], grant);
+    // The last word marks the children among all processes.
+    let mark = world.path("child");
+    let counts = format!("for i in 1 2 3; do seq 20000; sleep 0.01; done; exit 7; : {mark}");
+    let polls = world.survives(&line(&format!("spawn /bin/sh -c '{counts}' {mark}"), "status: exited 7\n"));
+    assert!(polls > 5, "it took {polls} polls only");
+    let stubborn = format!("trap \"\" TERM HUP; echo x; while :; do sleep 1000; done; : {mark}");
+    world.survives(&line(&format!("killchild /bin/sh -c '{stubborn}' {mark}"), "status: signaled 9\n"));
+    world.survives(&line(&format!("trapchild /bin/sh -c '{stubborn}' {mark}"), "").failing(Code::Trap));
+    world.survives(&line(&format!("brood 3 /bin/sh -c '{stubborn}' {mark}"), "started\nstarted\n"));
+    let loud = format!("yes {mark} >&2 & sleep 0.05; kill $!; exit 3");
+    world.survives(&line(&format!("spawn /bin/sh -c '{loud}' {mark}"), "status: exited 3\n"));
+}
+
+#[test]
+fn a_hash() {
+    let config = "[tenants.default.grants.digest]\nread = ['%/data']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
+                  hash-jobs = 1\ntimeout = '20ms'\n";
+    let world = World::new(&[("hash", "")], config);
+    let (file, endless) = (world.path("file"), world.path("endless"));
+    fs::write(&file, "abc").unwrap();
+    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    let sum = "a9993e364706816aba3e25717850c26c9cd0d89d\n";
+    assert!(world.survives(&line(&format!("hash sha1 {file}"), sum)) > 1);
+    world.survives(&line(&format!("hash blake3 {endless}"), "").failing(Code::Timeout));
+}
+
+#[test]
+fn a_hash_that_waits_for_its_turn() {
+    let config = "[tenants.default.grants.digest]\nread = ['%/data']\n[tenants.default.limits]\ndigest-size = '2TiB'\n\
+                  hash-jobs = 1\ntimeout = '100ms'\n";
+    let world = World::new(&[("hash", "")], config);
+    let endless = world.path("endless");
+    fs::File::create(&endless).unwrap().set_len(1 << 40).unwrap();
+    let request = format!("hash sha1 {endless}");
+    world.survives(&line(&request, "").failing(Code::Timeout).beside(&request));
+}
+
+#[test]
+fn output_beyond_what_is_kept_for_a_client() {
+    let world = World::new(&[("flood", ""), ("words", "")], "");
+    let polls = world.survives(&line("flood 60000", "line 60000\n"));
+    assert!(polls > 10, "it took {polls} polls only");
+    world.survives(&line("words a b", "[a]\n[b]\n"));
+}
+
+#[test]
+fn lines_that_are_waited_for() {
+    let world = World::new(&[("readback", "")], "[tenants.default.limits]\ntimeout = '50ms'\n");
+    let sent = ["a\n", "b", "c\n", "\n", ".\n"];
+    let polls = world.survives(&line("readback", "got: bc\ngot: \ndone\n").sending(&sent));
+    assert!(polls >= sent.len(), "it took {polls} polls only");
+    world.survives(&line("readback", "").sending(&["a\n"]).failing(Code::Timeout));
+}
+
+#[test]
+fn files_and_streams_of_wasi() {
+    let config = "[[tenants.default.grants.directory]]\npath = '%/data'\nas = '/d'\nwrite = true\n";
+    let stdin = "stdin = 'connection'\n";
+    let world = World::new(&[("wasi-files", stdin), ("wasi-copy", stdin)], config);
+    fs::create_dir(world.path("many")).unwrap();
+    fs::write(world.path("note"), "in data").unwrap();
+    fs::write(world.path("long"), vec![b'x'; 300_000]).unwrap();
+    for number in 0..300 {
+        fs::write(world.path(&format!("many/{number}")), "").unwrap();
+    }
+    for (request, end) in [
+        ("read /d/note", "in data\n"),
+        ("read /d/long", "x\n"),
+        ("count /d/many", "300\n"),
+        ("write /d/written text", "done\n"),
+        ("append /d/written text", "done\n"),
+        ("truncate /d/written", "done\n"),
+        ("size /d/note", "7\n"),
+        ("touch note", "done\n"),
+        ("random", "]\n"),
+        ("directories", "/d\n"),
+    ] {
+        world.survives(&line(&format!("wasi-files {request}"), end));
+    }
+    let polls = world.survives(&line("wasi-files ask", "hello you\n").sending(&["y", "ou\n"]));
+    assert!(polls > 2, "it took {polls} polls only");
+    world.survives(&line("wasi-copy", "2 b\n2 lines\n").sending(&["a\nb", "\n", ".\n"]));
+}
+
+#[test]
+fn clocks_memory_and_processors() {
+    let limits = "[tenants.default.limits]\ncpu = '20ms'\nmemory = '32MiB'\ntimeout = '10s'\n";
+    let world = World::new(&[("sleeper", ""), ("hog", ""), ("spin", ""), ("panic", "")], limits);
+    world.survives(&line("sleeper 5", "slept\n"));
+    world.survives(&line("hog 4 hold", "ok\n").sending(&["on\n"]));
+    world.survives(&line("hog", "").failing(Code::Memory));
+    let polls = world.survives(&line("spin", "").failing(Code::Cpu));
+    assert!(polls > 5, "it took {polls} polls only");
+    world.survives(&line("panic", "").failing(Code::Trap));
+}
+
+#[test]
+fn tasks_and_those_that_need_no_grant() {
+    let config = "settings.settings = { colour = 'red' }\n[tenants.default.grants.tasks]\nlist = true\nstop = true\n";
+    let shipped = [("ps", ""), ("kill", ""), ("sleeper", "")];
+    let plain = [("catalog", ""), ("logger", ""), ("settings", ""), ("whoami", "")];
+    let world = World::new(&[&shipped[..], &plain[..]].concat(), config);
+    world.survives(&line("ps", "ps\n").beside("sleeper 600000"));
+    world.survives(&line("kill %ID", "").beside("sleeper 600000"));
+    for (request, end) in
+        [("catalog", "whoami\t\n"), ("logger info x", "ok\n"), ("settings colour", "red\n"), ("whoami", "peer test\n")]
+    {
+        world.survives(&line(request, end));
+    }
+}
+
+#[test]
+fn a_place_that_is_waited_for() {
+    let world = World::new(&[("sleeper", "")], "[tenants.default.limits]\nconcurrency = 1\ntimeout = '100ms'\n");
+    world.survives(&line("sleeper 1", "").failing(Code::Overloaded).beside("sleeper 600000"));
+}
