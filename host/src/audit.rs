@@ -108,6 +108,11 @@ impl Audit {
         }
     }
 
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<config::Audit> {
+        self.settings.load_full()
+    }
+
     /// Takes over other settings, and opens the file anew, which may have been moved. When that fails the old one goes on.
     ///
     /// # Errors
