@@ -153,6 +153,12 @@ impl Audit {
     }
 }
 
+/// Why the file could not be opened, without making it.
+pub fn problem(settings: &config::Audit) -> Option<String> {
+    let error = file::check(&settings.file).err()?;
+    Some(format!("{} cannot be opened: {error}", settings.file.display()))
+}
+
 impl Account {
     /// Writes the record of a line that has come to its end.
     pub fn finish(mut self, outcome: &str, cause: Option<&str>, bytes: u64) {
