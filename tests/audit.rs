@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -329,6 +329,12 @@ fn a_file_that_was_moved_aside_is_begun_anew_at_a_hang_up() {
     host.wait_for_log(&["not reloaded", "missing/other.jsonl", "cannot be opened"]);
     host.connect().reply("echo four");
     records(&other, 4);
+    // A configuration that cannot be used does not keep a file that was moved aside.
+    fs::rename(&other, &aside).expect("it can be moved");
+    host.signal(Signal::HUP);
+    eventually("the other file is begun anew", || other.exists());
+    host.connect().reply("echo five");
+    records(&other, 2);
 }
 
 #[test]
@@ -506,4 +512,38 @@ fn a_host_that_ends_says_what_it_could_not_record() {
     full.host.signal(Signal::TERM);
     assert!(full.host.wait_for_exit().success());
     full.host.wait_for_log(&["ERROR", "audit records could not be written"]);
+}
+
+#[test]
+fn what_a_drain_cuts_off_is_recorded() {
+    let builder = HostBuilder::new().fixture("spawn").server("drain-timeout = \"100ms\"").limit("timeout = \"10m\"");
+    let (builder, follower) = Follower::granted(builder);
+    let (builder, audit) = audited(builder, "");
+    let mut host = builder.start();
+    let mut client = host.connect();
+    client.send(follower.request("spawn") + "\n");
+    client.expect("first\n");
+    host.signal(Signal::TERM);
+    assert!(host.wait_for_exit().success());
+    let records = records_in(&audit);
+    assert_eq!(records.len(), 1, "{records:#?}");
+    assert_eq!((&records[0]["outcome"], &records[0]["bytes"]), (&json!("cancelled"), &json!(6)));
+    assert_eq!(records[0]["grants"][0]["program"], "/usr/bin/tail");
+}
+
+#[test]
+fn what_waits_to_be_written_is_written_before_the_host_ends() {
+    let mut full = on_a_small_disk("on-failure = \"refuse\"");
+    let mut client = full.host.connect();
+    full.fill();
+    let answers = answered(&mut client, 0..500);
+    full.host.wait_for_log(&["audit records cannot be written"]);
+    // Its file system goes when the host does, but not what somebody has open.
+    let mut audit = fs::File::open(&full.audit).expect("the file is there");
+    full.empty();
+    full.host.signal(Signal::TERM);
+    assert!(full.host.wait_for_exit().success());
+    let mut text = String::new();
+    audit.read_to_string(&mut text).expect("it can still be read");
+    assert_eq!(text.matches("\"outcome\":\"ok\"").count(), answers.len());
 }

@@ -59,6 +59,17 @@ fn directories_and_variables_that_are_not_granted_are_named() {
 }
 
 #[test]
+fn an_audit_file_that_could_not_be_opened_is_named() {
+    let builder = HostBuilder::new();
+    let file = builder.files().join("audit.jsonl");
+    check(&builder, &format!("[audit]\nfile = {file:?}\n")).exited(0);
+    assert!(!file.exists(), "a check leaves nothing behind");
+    let missing = builder.files().join("missing/audit.jsonl");
+    let out = check(&builder, &format!("[audit]\nfile = {missing:?}\n")).exited(1).out();
+    assert!(out.contains("audit file\n  refused    ") && out.contains("missing/audit.jsonl cannot be opened"), "{out}");
+}
+
+#[test]
 fn a_broken_configuration_is_located() {
     let builder = HostBuilder::new();
     check(&builder, "[tenants.default.limitz]\n").exited(1).says(&["check.toml:3", "limitz", "limits"]);

@@ -108,6 +108,11 @@ impl Audit {
         }
     }
 
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<config::Audit> {
+        self.settings.load_full()
+    }
+
     /// Takes over other settings, and opens the file anew, which may have been moved. When that fails the old one goes on.
     ///
     /// # Errors
@@ -146,6 +151,12 @@ impl Audit {
         };
         tokio::time::timeout(ANSWER_TIME, ask).await.ok().flatten()
     }
+}
+
+/// Why the file could not be opened, without making it.
+pub fn problem(settings: &config::Audit) -> Option<String> {
+    let error = file::check(&settings.file).err()?;
+    Some(format!("{} cannot be opened: {error}", settings.file.display()))
 }
 
 impl Account {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use crate::audit;
 use crate::config::Config;
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
@@ -31,8 +32,12 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         for (place, problem) in &listeners {
             writeln!(out, "listener {place}\n  refused    {problem}")?;
         }
+        let audit = config.audit.as_ref().and_then(audit::problem);
+        if let Some(problem) = &audit {
+            writeln!(out, "audit file\n  refused    {problem}")?;
+        }
         let commands = tenants.values().map(|tenant| report(tenant, out)).sum::<io::Result<usize>>()?;
-        Ok(listeners.len() + commands)
+        Ok(listeners.len() + usize::from(audit.is_some()) + commands)
     };
     report().map_err(|error: io::Error| format!("cannot write: {error}"))
 }

@@ -65,6 +65,7 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
             () = &mut stop => break,
             _ = hang_up.recv() => {}
         }
+        server.reopen_audit().await;
         match reload() {
             Ok(config) => tokio::select! {
                 () = server.reload(config) => {}
@@ -217,7 +218,16 @@ impl Server {
         tracing::info!("configuration reloaded");
     }
 
-    /// Opens the audit file anew, which may have been moved aside or be another one, or the first, or none.
+    /// Opens the audit file anew, which may have been moved aside: whatever becomes of the rest of a reload.
+    async fn reopen_audit(&self) {
+        if let Some(audit) = self.connections.host.audit.load_full()
+            && let Err(error) = audit.reopen(&audit.settings()).await
+        {
+            tracing::error!(error, "the audit file as it was is gone on with");
+        }
+    }
+
+    /// Takes over what the configuration says of the audit file, which may be another one, or the first, or none.
     async fn reload_audit(&self, config: &Config) -> Result<(), String> {
         let current = &self.connections.host.audit;
         match (current.load_full(), &config.audit) {
