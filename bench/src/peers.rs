@@ -6,7 +6,7 @@
 mod host;
 mod others;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::Result;
@@ -111,12 +111,8 @@ pub struct Fleet {
 impl Fleet {
     /// Starts what these peers need, as far as it is to be measured.
     pub fn start(bench: &Bench, peers: &[Peer], bounds: Bounds) -> Result<Fleet> {
-        let mut servers = BTreeMap::new();
-        for kind in peers.iter().map(|peer| peer.kind()).filter(|kind| bench.has(*kind)) {
-            if !servers.contains_key(&kind) {
-                servers.insert(kind, start(bench, kind, bounds)?);
-            }
-        }
+        let kinds: BTreeSet<Kind> = peers.iter().map(|peer| peer.kind()).filter(|kind| bench.has(*kind)).collect();
+        let servers = kinds.into_iter().map(|kind| Ok((kind, start(bench, kind, bounds)?))).collect::<Result<_>>()?;
         Ok(Fleet { servers })
     }
 

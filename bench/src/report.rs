@@ -30,6 +30,8 @@ pub struct Report {
     /// Rows that the others are divided by, in each round, where they were measured.
     pub references: Vec<&'static str>,
     pub rows: Vec<Row>,
+    /// Is a rate that the chart shows, in parts of the limit.
+    pub charted: bool,
     /// What a reader has to know about the figures.
     pub notes: Vec<String>,
 }
@@ -79,6 +81,7 @@ pub(crate) fn example() -> Report {
             row("raw echo", &[[100_000.0, 7.0], [50_000.0, 14.0], [110_000.0, 6.5]]),
             row("wasmline", &[[60_000.0, 12.0], [30_000.0, f64::NAN], [77_000.0, 11.0]]),
         ],
+        charted: true,
         notes: vec!["A note.".to_owned()],
     }
 }

@@ -13,7 +13,7 @@ const BAR: f64 = 14.0;
 const STEP: f64 = 20.0;
 const HEAD: f64 = 34.0;
 
-/// Draws the tables that compare rates with this row; `None` where there is no such table.
+/// Draws the tables that are for it, with their ratios to this row; `None` where there is no such table.
 pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
     let groups: Vec<(&Report, Vec<(&Row, Summary)>)> =
         reports.iter().filter_map(|report| group(report, reference)).collect();
@@ -32,6 +32,8 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
     let mut y = 0.0;
     for (report, bars) in &groups {
         y += HEAD;
+        let (limit, end) = (LEFT + LONGEST / longest, y + STEP * bars.len() as f64);
+        let _ = writeln!(svg, "<path d=\"M{limit:.1} {y}V{end}\" stroke=\"#999\" stroke-dasharray=\"3\"/>");
         let title = escaped(&report.title.replace('`', ""));
         let _ = writeln!(svg, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}</text>", y - 10.0);
         for (row, ratio) in bars {
@@ -67,7 +69,7 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
 }
 
 fn group<'a>(report: &'a Report, reference: &str) -> Option<(&'a Report, Vec<(&'a Row, Summary)>)> {
-    if !report.metrics.first().is_some_and(|metric| metric.name == "lines/s") {
+    if !report.charted {
         return None;
     }
     let limit = report.measured_references().find(|row| row.peer == reference)?;

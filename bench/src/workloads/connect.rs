@@ -39,6 +39,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
         metrics: vec![Metric { name: "µs", digits: 0 }, Metric { name: "CPU µs", digits: 0 }],
         references: vec![Peer::Echo.name()],
         rows,
+        charted: false,
         notes: vec![
             "Less is better. socat and tcpserver run `head -n 1`, whose CPU time is counted once it is reaped."
                 .to_owned(),

@@ -85,6 +85,7 @@ fn report(bench: &Bench, name: &str, title: &str, size: usize, times: usize) -> 
         metrics: vec![Metric { name: "MB/s", digits: 0 }],
         references: vec![SPEED, DGST, SHA1SUM],
         rows: rows?,
+        charted: false,
         notes: vec![
             "`openssl speed` hashes one buffer of 16 KiB and reads no file; the tools are started for each file."
                 .to_owned(),

@@ -48,6 +48,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
         metrics: vec![Metric { name: "KiB each", digits: 2 }],
         references: vec![Peer::Echo.name()],
         rows,
+        charted: false,
         notes,
     }])
 }

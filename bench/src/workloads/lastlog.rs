@@ -51,6 +51,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
         metrics: vec![Metric { name: "µs", digits: 0 }],
         references: vec![BARE],
         rows,
+        charted: false,
         notes: vec![
             "Less is better. The bare one has no client: a loop on the server's core spawns, reads and waits."
                 .to_owned(),

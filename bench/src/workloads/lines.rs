@@ -12,6 +12,8 @@ type Cell = (usize, usize);
 const ECHO: &[Cell] = &[(1, 1), (1, 16), (1, 64), (50, 1), (50, 16), (50, 64), (1000, 1), (1000, 16), (1000, 64)];
 const ECHO_QUICK: &[Cell] = &[(1, 1), (50, 1), (50, 64)];
 const UNKNOWN: &[Cell] = &[(50, 1), (50, 64)];
+/// More would not be read.
+const CHARTED: &[Cell] = &[(1, 1), (50, 1), (50, 64)];
 
 pub const METRICS: &[Metric] = &[Metric { name: "lines/s", digits: 0 }, Metric { name: "CPU µs/line", digits: 2 }];
 
@@ -56,6 +58,7 @@ fn cell_report(bench: &Bench, id: &str, title: &str, running: &[Running], cell: 
         metrics: METRICS.to_vec(),
         references: vec![Peer::Echo.name(), Peer::Twisted.name(), Peer::RedisFcall.name()],
         rows,
+        charted: CHARTED.contains(&cell),
         notes: Vec::new(),
     })
 }

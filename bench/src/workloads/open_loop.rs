@@ -47,6 +47,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
         ],
         references: vec![Peer::Echo.name()],
         rows,
+        charted: false,
         notes: vec![
             "Capacity is what the peer did just before with one line in flight on each connection. A delay counts from when the \
              line was due."

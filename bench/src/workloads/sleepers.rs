@@ -56,6 +56,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
         ],
         references: Vec::new(),
         rows,
+        charted: false,
         notes,
     }])
 }
