@@ -3,6 +3,7 @@
 //! A newcomer needs nothing but rustup, git and a C compiler; whatever else a chore needs, it installs or names.
 //! This file turns arguments into chores; the other modules each do one part of the work.
 
+mod bench;
 mod guests;
 mod languages;
 mod publish;
@@ -38,6 +39,11 @@ Chores:
                    Where a test that needs them is going to run, the examples in other
                    languages, what `wasmline new` writes, and programs of others are built
                    too: some five minutes the first time. --quick leaves these tests out.
+  bench [--peers] [--quick] [--rounds N] [--only WORKLOAD]...
+                   Build everything, measure, and leave tables.md, results.json and chart.svg
+                   in target/bench/. --peers measures Twisted (installed there from PyPI),
+                   Redis, socat and tcpserver too, those that are on PATH. --quick shows in
+                   half a minute that it works. How to read it: docs/performance.md.
   lint             Check formatting and run clippy, on the host's side and the guests'.
 
 The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is
@@ -49,6 +55,7 @@ enum Chore {
     Serve(Vec<String>),
     Build,
     Test(Vec<String>),
+    Bench(Vec<String>),
     Lint,
 }
 
@@ -79,9 +86,10 @@ fn parse(mut args: Vec<String>) -> Result<Chore> {
     match (chore.as_str(), first) {
         ("help", _) => Ok(Chore::Help),
         (word, _) if is_help(word) => Ok(Chore::Help),
-        ("serve" | "build" | "test" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
+        ("serve" | "build" | "test" | "bench" | "lint", Some(word)) if is_help(word) => Ok(Chore::Help),
         ("serve", _) => Ok(Chore::Serve(args)),
         ("test", _) => Ok(Chore::Test(args)),
+        ("bench", _) => Ok(Chore::Bench(args)),
         ("build", None) => Ok(Chore::Build),
         ("lint", None) => Ok(Chore::Lint),
         ("build" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
@@ -102,6 +110,7 @@ fn perform(chore: Chore) -> Result {
         }
         Chore::Build => build(&tree),
         Chore::Test(args) => test::test(&tree, args),
+        Chore::Bench(args) => bench::bench(&tree, &args),
         Chore::Lint => lint(&tree),
     }
 }

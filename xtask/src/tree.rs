@@ -63,6 +63,15 @@ impl Tree {
         self.target().join("release/wasmline")
     }
 
+    pub fn bench_binary(&self) -> PathBuf {
+        self.target().join("release/wasmline-bench")
+    }
+
+    /// Where the bench keeps what it needs, and leaves what it finds.
+    pub fn bench_output(&self) -> PathBuf {
+        self.target().join("bench")
+    }
+
     /// The host as `cargo test` builds and tests it.
     pub fn tested_host(&self) -> PathBuf {
         self.target().join("debug/wasmline")
