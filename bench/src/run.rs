@@ -1,6 +1,7 @@
 //! A run: what there is, one workload after another, and the files that come out.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -162,7 +163,11 @@ fn write_all(output: &Path, machine: &Machine, reports: &[Report], notes: &[Stri
     write("results.json", format!("{:#}\n", results(machine, reports, notes)))?;
     match chart(reports, peers::Peer::Echo.name()) {
         Some(svg) => write("chart.svg", svg),
-        None => Ok(()),
+        // One of an earlier run would be taken for this run's.
+        None => match fs::remove_file(output.join("chart.svg")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(format!("cannot remove chart.svg: {error}")),
+            _ => Ok(()),
+        },
     }
 }
 

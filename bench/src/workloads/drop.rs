@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::Result;
 use crate::load::Exchange;
@@ -22,12 +24,12 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
     let drops = Drops { bench, host: &host };
 
     // Bytes that no cache has seen, also not one of another run.
-    #[expect(clippy::disallowed_methods, reason = "a number that no other run has had; nothing waits for it")]
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut made = since_1970.as_nanos();
+    let mut number = [0; 16];
+    getrandom(&mut number, GetRandomFlags::empty()).map_err(|error| format!("no random bytes: {error}"))?;
+    let mut number = u128::from_le_bytes(number);
     let mut unseen = || {
-        made += 1;
-        with_section(&original, &made.to_le_bytes())
+        number = number.wrapping_add(1);
+        with_section(&original, &number.to_le_bytes())
     };
     let seen = unseen();
     drops.time("seen", &seen)?;
