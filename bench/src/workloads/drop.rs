@@ -22,6 +22,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
     let drops = Drops { bench, host: &host };
 
     // Bytes that no cache has seen, also not one of another run.
+    #[expect(clippy::disallowed_methods, reason = "it is only to be another number than the last time")]
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut made = since_1970.as_nanos();
     let mut unseen = || {

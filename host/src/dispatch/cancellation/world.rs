@@ -94,7 +94,7 @@ impl World {
 
         let size = PoolSize { invocations: INVOCATIONS, memory: config.largest_memory() };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
-        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30 });
+        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None });
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
