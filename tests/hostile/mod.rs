@@ -17,7 +17,9 @@ use crate::support::pipe_into;
 fn what_is_promised_is_tested() {
     let text = include_str!("../../SECURITY.md");
     let is_name = |word: &&str| {
-        word.contains("::") && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b':'))
+        word.contains("::")
+            && !word.ends_with(':')
+            && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b':'))
     };
     let this = std::env::current_exe().expect("the tests are a program");
     let list = pipe_into(std::process::Command::new(this).arg("--list"), "").exited(0).out();
