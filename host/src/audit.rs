@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-pub use ledger::Ledger;
+pub use ledger::{Entry, Ledger};
 pub use writer::Lines;
 
 use crate::capabilities::Call;

@@ -23,7 +23,7 @@ pub use bindings::CommandPre;
 pub use directories::Held;
 pub use paths::self_test;
 
-use crate::audit::Ledger;
+use crate::audit::{Entry, Ledger};
 use crate::policy::Denial;
 use crate::registry::{Command, Table};
 use crate::sandbox::{State, Stop};
@@ -85,8 +85,13 @@ impl Call {
 
     /// Tells the operator of a denial, which the guest learns of as a value.
     fn log_denial(&self, denial: &Denial) {
-        self.ledger.denied(denial);
-        tracing::warn!(tenant = %self.tenant().name, command = %self.command.name, hint = denial.operator, "denied");
+        let (tenant, command) = (&self.tenant().name, &self.command.name);
+        match self.ledger.denied(denial) {
+            Entry::New => tracing::warn!(%tenant, %command, hint = denial.operator, "denied"),
+            Entry::FirstBeyond => tracing::warn!(%tenant, %command, "denied more than is told"),
+            // A command that asks again and again does not fill the log with it.
+            Entry::Again | Entry::Beyond => {}
+        }
     }
 }
 

@@ -13,6 +13,8 @@ const MAX_USES: usize = 64;
 const MAX_DENIALS: usize = 64;
 /// Bytes of an access that is named; of a longer one only that it was there.
 const MAX_ACCESS: usize = 8 * 1024;
+/// Bytes of all accesses that are named: what one line leaves in the file must not push out what others have left.
+const MAX_TOTAL: usize = 32 * 1024;
 
 /// The accesses of one invocation. What goes beyond its bounds is counted.
 #[derive(Default)]
@@ -29,6 +31,33 @@ pub struct Entries {
     pub denials: Vec<Denied>,
     /// How many times something was denied that is not among them.
     pub more_denials: u64,
+    /// Bytes of the accesses in both.
+    bytes: usize,
+}
+
+/// What a denial is to the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// The first of its kind.
+    New,
+    /// One that was there before.
+    Again,
+    /// The first of those that are only counted.
+    FirstBeyond,
+    /// Another of those.
+    Beyond,
+}
+
+impl Entries {
+    /// Whether there is room for an access. If there is, it is taken.
+    fn has_room(&mut self, access: &Access) -> bool {
+        let size = access.size();
+        let fits = size <= MAX_ACCESS && self.bytes + size <= MAX_TOTAL;
+        if fits {
+            self.bytes += size;
+        }
+        fits
+    }
 }
 
 /// Something that was denied.
@@ -56,7 +85,7 @@ impl Ledger {
         if entries.uses.contains(&access) {
             return;
         }
-        if entries.uses.len() < MAX_USES && access.size() <= MAX_ACCESS {
+        if entries.uses.len() < MAX_USES && entries.has_room(&access) {
             entries.uses.insert(access);
         } else {
             entries.more_uses += 1;
@@ -64,13 +93,16 @@ impl Ledger {
     }
 
     /// Remembers that something was denied.
-    pub fn denied(&self, denial: &Denial) {
-        let access = Some(&denial.access).filter(|access| access.size() <= MAX_ACCESS);
+    pub fn denied(&self, denial: &Denial) -> Entry {
         let mut entries = self.entries();
-        let same = |known: &&mut Denied| known.access.as_ref() == access && known.reason == denial.guest;
+        let same = |known: &&mut Denied| {
+            known.reason == denial.guest && known.access.as_ref().is_none_or(|access| *access == denial.access)
+        };
         if let Some(known) = entries.denials.iter_mut().find(same) {
             known.times += 1;
+            Entry::Again
         } else if entries.denials.len() < MAX_DENIALS {
+            let access = Some(&denial.access).filter(|access| entries.has_room(access));
             entries.denials.push(Denied {
                 time: record::now(),
                 times: 1,
@@ -78,8 +110,10 @@ impl Ledger {
                 key: denial.key,
                 access: access.cloned(),
             });
+            Entry::New
         } else {
             entries.more_denials += 1;
+            if entries.more_denials == 1 { Entry::FirstBeyond } else { Entry::Beyond }
         }
     }
 
@@ -102,8 +136,9 @@ mod tests {
         let ledger = Ledger::default();
         ledger.used(digest("/a"));
         ledger.used(digest("/a"));
-        for _ in 0..3 {
-            ledger.denied(&Denial::link("/b", digest("/b")));
+        assert_eq!(ledger.denied(&Denial::link("/b", digest("/b"))), Entry::New);
+        for _ in 0..2 {
+            assert_eq!(ledger.denied(&Denial::link("/b", digest("/b"))), Entry::Again);
         }
         let entries = ledger.take();
         assert_eq!((entries.uses.len(), entries.more_uses), (1, 0));
@@ -126,5 +161,10 @@ mod tests {
         ledger.denied(&Denial::link(&long, digest(&long)));
         let entries = ledger.take();
         assert!(entries.denials[0].access.is_none() && entries.denials[0].reason.len() < 1000);
+        for number in 0..60 {
+            ledger.used(digest(&format!("/{number}/{}", "x".repeat(1000))));
+        }
+        let entries = ledger.take();
+        assert!(entries.uses.len() < 33 && entries.more_uses > 27, "{} uses", entries.uses.len());
     }
 }

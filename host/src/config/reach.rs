@@ -69,6 +69,11 @@ fn within_reach<'a>(config: &'a Config, owner: &Tenant, written: &Path) -> Optio
     if let Some(file) = files.find(reached) {
         return Some((file, "which says what is granted".to_owned()));
     }
+    let programs = config.tenants.values().flat_map(|tenant| &tenant.grants.process);
+    let mut programs = programs.map(|grant| grant.program.as_path());
+    if let Some(program) = programs.find(reached) {
+        return Some((program, "which a grant allows to be run as the host's user".to_owned()));
+    }
     let tls = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let mut proofs = tls.flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
     if let Some(proof) = proofs.find(|path| reached(&path.as_path())) {
