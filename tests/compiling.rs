@@ -198,19 +198,46 @@ fn locals(count: usize) -> String {
     format!("(func (local {}))", "i64 ".repeat(count))
 }
 
+/// Prints how long a start takes with a thousand commands, cold and warm. Only that all of them are there is tested.
+#[test]
+fn a_thousand_commands_at_the_start() {
+    let small = components::command(&[components::MEMORY, components::REALLOC, components::RUN]);
+    let cache = tempfile::tempdir().expect("a directory");
+    let start = |what: &str| {
+        let mut builder = HostBuilder::new().command("help").without_cache_flag();
+        for number in 0..1000 {
+            builder = builder.guest(&format!("c{number}"), with_section(&small, format!("{number:04}").as_bytes()));
+        }
+        let builder = builder.server(&format!("cache = {:?}", cache.path().join("cache")));
+        let began = std::time::Instant::now();
+        let host = builder.start();
+        println!("a start with 1,000 commands, {what}: {:?}", began.elapsed());
+        assert_eq!(host.connect().reply("help").lines.len(), 1002, "and `echo` and `help`");
+        host.connect().reply("c999").is([]);
+    };
+    start("nothing in the cache");
+    start("all in the cache");
+}
+
+/// The same component with other bytes: a custom section that nobody reads.
+fn with_section(component: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut bytes = component.to_vec();
+    let section = [b"\x01p", text].concat();
+    bytes.push(0);
+    leb128(&mut bytes, section.len());
+    bytes.extend(section);
+    bytes
+}
+
 /// Prints how long it takes from a rename to the first reply. A figure for the README, not a threshold.
 #[test]
 fn from_rename_to_first_reply() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
     // Some 100 KiB, a tenth of it code that is compiled.
     let padded = |tag: u8| {
-        let mut bytes = built("words");
-        let padding = (100 << 10) - bytes.len().min(100 << 10);
-        let section = [b"\x01p".as_slice(), &vec![tag; padding]].concat();
-        bytes.push(0);
-        leb128(&mut bytes, section.len());
-        bytes.extend(section);
-        bytes
+        let component = built("words");
+        let padding = (100 << 10) - component.len().min(100 << 10);
+        with_section(&component, &vec![tag; padding])
     };
     let mut client = host.connect();
     let mut first_reply = |name: &str, bytes: &[u8]| {

@@ -4,7 +4,7 @@
 mod cancellation;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -30,8 +30,6 @@ pub struct Host {
     pub sandbox: Arc<Sandbox>,
     /// Places in the instance pool.
     pub instances: Arc<Semaphore>,
-    /// The next invocation's number.
-    pub invocations: AtomicU64,
     /// Where what was done is recorded, if anywhere.
     pub audit: ArcSwapOption<Audit>,
 }
@@ -122,7 +120,7 @@ impl Dispatcher {
             )),
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
-        let id = self.host.invocations.fetch_add(1, Ordering::Relaxed);
+        let id = tenant.tasks.next_id();
         let task = Task::new(id, tenant, command.name.clone(), words.collect(), wire.peer().to_owned());
         let call = Arc::new(Call {
             task: Arc::new(task),

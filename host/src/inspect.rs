@@ -96,7 +96,12 @@ impl Display for Report {
             }
         }
         match self.grants.as_str() {
-            "" => writeln!(f, "\nIt needs no grants."),
+            "" => {
+                writeln!(f, "\nIt needs no grants.")?;
+                let looks = self.imports.iter().any(|import| import.starts_with("wasi:filesystem/preopens@"));
+                let hint = "It finds files only in directories that are granted, [[tenants.NAME.grants.directory]].";
+                if looks { writeln!(f, "{hint}") } else { Ok(()) }
+            }
             grants => writeln!(f, "\nIt needs grants, in the configuration:\n\n{}", grants.trim_end()),
         }
     }

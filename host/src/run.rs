@@ -7,7 +7,6 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -83,7 +82,6 @@ fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
         tenants: ArcSwap::from_pointee(tenants),
         sandbox,
         instances: Arc::new(Semaphore::new(config.invocations())),
-        invocations: AtomicU64::new(1),
         audit: ArcSwapOption::empty(),
     })
 }

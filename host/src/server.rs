@@ -15,7 +15,6 @@ mod tokens;
 use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -132,7 +131,6 @@ impl Server {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
-            invocations: AtomicU64::new(1),
         };
         let connections = Arc::new(Connections::new(host, config.server.clone(), Tokens::of(config)));
         let mut server = Server {

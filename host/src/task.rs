@@ -14,7 +14,8 @@ use crate::tenants::Tenant;
 
 /// A running line.
 pub struct Task {
-    /// Tells invocations apart, in the log and for whoever stops one.
+    /// Tells the tenant's invocations apart, in the log and for whoever stops one. Each tenant counts its own, so that the
+    /// numbers tell nothing of what others do.
     pub id: u64,
     /// On whose behalf it runs.
     pub tenant: Arc<Tenant>,
@@ -125,6 +126,7 @@ impl Drop for ChildPlace {
 /// The running lines of a tenant.
 #[derive(Default)]
 pub struct Tasks {
+    begun: AtomicU64,
     running: Mutex<BTreeMap<u64, Arc<Task>>>,
 }
 
@@ -134,6 +136,17 @@ pub struct Entry {
 }
 
 impl Tasks {
+    /// The number of the next one.
+    pub fn next_id(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How many there were.
+    #[cfg(test)]
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// All that run, in the order in which they began.
     pub fn list(&self) -> Vec<Arc<Task>> {
         self.running().values().cloned().collect()

@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -41,7 +40,7 @@ pub struct World {
     /// Taken when the world ends.
     runtime: Option<Runtime>,
     host: Arc<Host>,
-    tenant: Arc<Tenant>,
+    pub tenant: Arc<Tenant>,
     config: Config,
     has_children: bool,
     directory: TempDir,
@@ -102,7 +101,6 @@ impl World {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(INVOCATIONS)),
-            invocations: AtomicU64::new(0),
             audit: ArcSwapOption::from_pointee(Some(audit)),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -265,7 +263,7 @@ impl World {
             );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let begun = self.host.invocations.load(Ordering::Relaxed);
+        let begun = self.host.tenants.load().values().map(|tenant| tenant.tasks.begun()).sum::<u64>();
         assert_eq!(
             self.records().await,
             begun,
