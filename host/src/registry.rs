@@ -12,6 +12,7 @@ pub mod metadata;
 mod queue;
 mod scan;
 pub mod sidecar;
+mod table;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,109 +21,26 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use wasmtime_wasi_config::WasiConfigVariables;
 
 pub use adapt::adapt;
 pub use cache::Cache;
 pub use compile::{SUBCOMMAND as COMPILER, run_compiler};
+pub use table::{Code, Command, Problem, Table};
 pub use watch::Watch;
 
 use crate::config;
 use crate::policy::{Effective, Grants};
-use crate::sandbox::{Program, Sandbox};
+use crate::sandbox::Sandbox;
 use compile::Fault;
-use health::Health;
 use kind::Kind;
 use metadata::Metadata;
 use queue::{Job, Progress, Queue};
 use scan::{Found, Stamps};
 use sidecar::Sidecar;
+use table::{Refused, Retry};
 
-/// How long a file is left alone that the machine could not load, the first time and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long to wait for the compiler where there is nothing else to do. It ends by its own bounds.
 const COMPILING: Duration = Duration::from_secs(3600);
-
-/// The commands of one tenant at one moment.
-#[derive(Default)]
-pub struct Table {
-    commands: BTreeMap<String, Arc<Command>>,
-    /// Files that do not serve as they are, by name.
-    refused: BTreeMap<String, Refused>,
-    /// Files whose code is being compiled, by name: they are not read again until they change or that is done.
-    pending: BTreeMap<String, (Stamps, blake3::Hash)>,
-    /// More commands than there may be.
-    excess: Option<Problem>,
-    /// A directory that cannot be read.
-    unreadable: Option<Problem>,
-}
-
-/// One command, with everything that a line needs to run it.
-pub struct Command {
-    /// What a client types.
-    pub name: String,
-    /// What it does; empty where nobody said.
-    pub summary: String,
-    /// Its words; the bare name where nobody said.
-    pub usage: String,
-    /// Whether its bytes reach the client untouched.
-    pub raw_output: bool,
-    /// Its settings: the sidecar's, overridden by the tenant's.
-    pub settings: WasiConfigVariables,
-    /// What the tenant allows and the sidecar asks for.
-    pub grants: Effective,
-    /// The code.
-    pub code: Arc<Code>,
-    /// The sidecar that all but the code came from.
-    pub sidecar: Arc<Sidecar>,
-    /// How it has ended lately.
-    pub health: Arc<Health>,
-    /// The files as they were when they were read.
-    stamps: Stamps,
-}
-
-/// Code that is loaded once, however many commands use it.
-pub struct Code {
-    /// What the file says that it does.
-    description: Option<String>,
-    /// The component, ready to be instantiated.
-    pub program: Program,
-    /// BLAKE3 of the file.
-    pub digest: blake3::Hash,
-}
-
-/// A file that does not serve, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What is wrong with it, and what to do.
-    pub reason: String,
-}
-
-/// A file that does not serve as it is. It is not tried again until it changes, unless the machine was at fault.
-#[derive(Clone)]
-struct Refused {
-    stamps: Stamps,
-    problem: Problem,
-    retry: Option<Retry>,
-}
-
-/// When a file is tried again that the machine could not load, with the pause that went before.
-#[derive(Clone, Copy)]
-struct Retry {
-    at: Instant,
-    pause: Duration,
-}
-
-impl Retry {
-    /// After a failure that followed on `before`, if it did: a pause that doubles.
-    fn after(before: Option<Retry>) -> Retry {
-        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
-        Retry { at: Instant::now() + pause, pause }
-    }
-}
 
 /// What reading a command's files came to, where it did not fail.
 enum Read {
@@ -139,9 +57,20 @@ pub struct Registry {
     loaded: Mutex<HashMap<blake3::Hash, Weak<Code>>>,
 }
 
+/// When files are taken as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// At once: somebody asked for it.
+    Now,
+    /// At once, as a second look at what was looked at just now: what the machine could not load then waits for its time.
+    Again,
+    /// When nobody is writing them any more: something seems to have changed.
+    Settled,
+}
+
+#[cfg(test)]
 impl Table {
     /// The commands in these files, with the sidecars beside them, compiled in this process: a test has nobody to hold up.
-    #[cfg(test)]
     pub fn compiled_here(owner: &Owner<'_>, sandbox: &Sandbox, files: &[PathBuf]) -> Table {
         let command = |path: &PathBuf| {
             let file = Found::at(path).expect("a command's name");
@@ -156,78 +85,6 @@ impl Table {
         };
         Table { commands: files.iter().map(command).collect(), ..Table::default() }
     }
-
-    /// The command of that name.
-    pub fn get(&self, name: &str) -> Option<&Arc<Command>> {
-        self.commands.get(name)
-    }
-
-    /// All commands, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Command> {
-        self.commands.values().map(|command| &**command)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.commands.len()
-    }
-
-    /// What does not serve: files, and a directory that cannot be read.
-    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable).chain(&self.excess)
-    }
-
-    /// The directory that cannot be read, if there is one.
-    pub fn unreadable(&self) -> Option<&Problem> {
-        self.unreadable.as_ref()
-    }
-
-    /// Names of the commands that `newer` has and this does not, or has in another version; and of those it lost.
-    pub fn changes(&self, newer: &Table) -> Changes {
-        let names = |from: &Table, than: &Table| {
-            let same = |command: &Command, other: &Command| {
-                Arc::ptr_eq(&command.code, &other.code) && command.sidecar == other.sidecar
-            };
-            let differs = |command: &&Command| !than.get(&command.name).is_some_and(|other| same(command, other));
-            from.iter().filter(differs).map(|command| command.name.clone()).collect::<Vec<_>>()
-        };
-        let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
-        let refusals = |table: &Table| table.problems().cloned().collect::<Vec<_>>();
-        Changes {
-            new: names(newer, self),
-            lost: lost.map(|command| command.name.clone()).collect(),
-            refusals: refusals(self) != refusals(newer),
-        }
-    }
-}
-
-/// How one table differs from the one before.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Changes {
-    /// Commands that came, or came in a new version.
-    pub new: Vec<String>,
-    /// Commands that went.
-    pub lost: Vec<String>,
-    /// Whether other files do not serve than before.
-    pub refusals: bool,
-}
-
-impl Changes {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.new.is_empty() && self.lost.is_empty() && !self.refusals
-    }
-}
-
-/// When files are taken as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// At once: somebody asked for it.
-    Now,
-    /// At once, as a second look at what was looked at just now: what the machine could not load then waits for its time.
-    Again,
-    /// When nobody is writing them any more: something seems to have changed.
-    Settled,
 }
 
 /// A tenant's directories, read.

@@ -1,0 +1,167 @@
+//! The commands of a tenant at one moment, and what does not serve.
+//!
+//! A table never changes: a reload makes a new one and swaps it in whole.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::health::Health;
+use super::scan::Stamps;
+use super::sidecar::Sidecar;
+use crate::policy::Effective;
+use crate::sandbox::Program;
+
+/// How long a file is left alone that the machine could not load, the first time and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The commands of one tenant at one moment.
+#[derive(Default)]
+pub struct Table {
+    pub(super) commands: BTreeMap<String, Arc<Command>>,
+    /// Files that do not serve as they are, by name.
+    pub(super) refused: BTreeMap<String, Refused>,
+    /// Files whose code is being compiled, by name: they are not read again until they change or that is done.
+    pub(super) pending: BTreeMap<String, (Stamps, blake3::Hash)>,
+    /// More commands than there may be.
+    pub(super) excess: Option<Problem>,
+    /// A directory that cannot be read.
+    pub(super) unreadable: Option<Problem>,
+}
+
+/// One command, with everything that a line needs to run it.
+pub struct Command {
+    /// What a client types.
+    pub name: String,
+    /// What it does; empty where nobody said.
+    pub summary: String,
+    /// Its words; the bare name where nobody said.
+    pub usage: String,
+    /// Whether its bytes reach the client untouched.
+    pub raw_output: bool,
+    /// Its settings: the sidecar's, overridden by the tenant's.
+    pub settings: WasiConfigVariables,
+    /// What the tenant allows and the sidecar asks for.
+    pub grants: Effective,
+    /// The code.
+    pub code: Arc<Code>,
+    /// The sidecar that all but the code came from.
+    pub sidecar: Arc<Sidecar>,
+    /// How it has ended lately.
+    pub health: Arc<Health>,
+    /// The files as they were when they were read.
+    pub(super) stamps: Stamps,
+}
+
+/// Code that is loaded once, however many commands use it.
+pub struct Code {
+    /// What the file says that it does.
+    pub(super) description: Option<String>,
+    /// The component, ready to be instantiated.
+    pub program: Program,
+    /// BLAKE3 of the file.
+    pub digest: blake3::Hash,
+}
+
+/// A file that does not serve, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub reason: String,
+}
+
+/// A file that does not serve as it is. It is not tried again until it changes, unless the machine was at fault.
+#[derive(Clone)]
+pub struct Refused {
+    pub(super) stamps: Stamps,
+    /// Why.
+    pub problem: Problem,
+    /// When it is tried again, if it is.
+    pub retry: Option<Retry>,
+}
+
+/// When a file is tried again that the machine could not load, with the pause that went before.
+#[derive(Clone, Copy)]
+pub struct Retry {
+    /// When.
+    pub at: Instant,
+    /// After how long.
+    pub pause: Duration,
+}
+
+impl Retry {
+    /// After a failure that followed on `before`, if it did: a pause that doubles.
+    pub fn after(before: Option<Retry>) -> Retry {
+        let pause = before.map_or(FIRST_PAUSE, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        Retry { at: Instant::now() + pause, pause }
+    }
+}
+
+impl Table {
+    /// The command of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Command>> {
+        self.commands.get(name)
+    }
+
+    /// All commands, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Command> {
+        self.commands.values().map(|command| &**command)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// What does not serve: files, and a directory that cannot be read.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable).chain(&self.excess)
+    }
+
+    /// The directory that cannot be read, if there is one.
+    pub fn unreadable(&self) -> Option<&Problem> {
+        self.unreadable.as_ref()
+    }
+
+    /// Names of the commands that `newer` has and this does not, or has in another version; and of those it lost.
+    pub fn changes(&self, newer: &Table) -> Changes {
+        let names = |from: &Table, than: &Table| {
+            let same = |command: &Command, other: &Command| {
+                Arc::ptr_eq(&command.code, &other.code) && command.sidecar == other.sidecar
+            };
+            let differs = |command: &&Command| !than.get(&command.name).is_some_and(|other| same(command, other));
+            from.iter().filter(differs).map(|command| command.name.clone()).collect::<Vec<_>>()
+        };
+        let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
+        let refusals = |table: &Table| table.problems().cloned().collect::<Vec<_>>();
+        Changes {
+            new: names(newer, self),
+            lost: lost.map(|command| command.name.clone()).collect(),
+            refusals: refusals(self) != refusals(newer),
+        }
+    }
+}
+
+/// How one table differs from the one before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Commands that came, or came in a new version.
+    pub new: Vec<String>,
+    /// Commands that went.
+    pub lost: Vec<String>,
+    /// Whether other files do not serve than before.
+    pub refusals: bool,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.lost.is_empty() && !self.refusals
+    }
+}
