@@ -83,7 +83,7 @@ fn run_check(arguments: &Check) -> Result<(), String> {
     let config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
     match check::check(&config, &mut std::io::stdout())? {
         0 => Ok(()),
-        reasons => Err(format!("{reasons} of these would not serve")),
+        reasons => Err(format!("{reasons} of these would not serve, or not as they ask to")),
     }
 }
 
