@@ -206,7 +206,10 @@ fn a_thousand_commands_at_the_start() {
     let start = |what: &str| {
         let mut builder = HostBuilder::new().command("help").without_cache_flag();
         for number in 0..1000 {
-            builder = builder.guest(&format!("c{number}"), with_section(&small, format!("{number:04}").as_bytes()));
+            builder = builder.guest(
+                &format!("c{number}"),
+                components::with_custom_section(&small, format!("{number:04}").as_bytes()),
+            );
         }
         let builder = builder.server(&format!("cache = {:?}", cache.path().join("cache")));
         let began = std::time::Instant::now();
@@ -219,16 +222,6 @@ fn a_thousand_commands_at_the_start() {
     start("all in the cache");
 }
 
-/// The same component with other bytes: a custom section that nobody reads.
-fn with_section(component: &[u8], text: &[u8]) -> Vec<u8> {
-    let mut bytes = component.to_vec();
-    let section = [b"\x01p", text].concat();
-    bytes.push(0);
-    leb128(&mut bytes, section.len());
-    bytes.extend(section);
-    bytes
-}
-
 /// Prints how long it takes from a rename to the first reply. A figure for the README, not a threshold.
 #[test]
 fn from_rename_to_first_reply() {
@@ -237,7 +230,7 @@ fn from_rename_to_first_reply() {
     let padded = |tag: u8| {
         let component = built("words");
         let padding = (100 << 10) - component.len().min(100 << 10);
-        with_section(&component, &vec![tag; padding])
+        components::with_custom_section(&component, &vec![tag; padding])
     };
     let mut client = host.connect();
     let mut first_reply = |name: &str, bytes: &[u8]| {
@@ -261,12 +254,4 @@ fn from_rename_to_first_reply() {
     };
     figures("cold", true);
     figures("cached", false);
-}
-
-fn leb128(bytes: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
 }

@@ -171,7 +171,11 @@ fn replacements_under_load_lose_no_reply() {
             })
         })
         .collect();
-    let versions = [built("words"), with_custom_section(&built("words"), 1), with_custom_section(&built("words"), 2)];
+    let versions = [
+        built("words"),
+        components::with_custom_section(&built("words"), &[1]),
+        components::with_custom_section(&built("words"), &[2]),
+    ];
     for round in 0..10_000 {
         place(&host, "words.wasm", &versions[round % versions.len()]);
     }
@@ -181,13 +185,6 @@ fn replacements_under_load_lose_no_reply() {
         assert!(client.join().expect("no reply was lost") > 0);
     }
     soon(&mut host.connect(), "words", "1");
-}
-
-/// The same component with other bytes: a custom section that nobody reads.
-pub fn with_custom_section(component: &[u8], tag: u8) -> Vec<u8> {
-    let mut bytes = component.to_vec();
-    bytes.extend([0, 3, 1, b't', tag]);
-    bytes
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn two_hundred_megabytes_of_custom_sections() {
         HostBuilder::new().without_cache_flag().server(&format!("cache = {}", quoted(&cache.path().join("c"))));
     Siege::of(builder).withstands(|siege| {
         let words = fs::read(guests::fixture("words")).expect("the fixture is built");
-        place(siege, "fat.wasm", &components::with_custom_section(&words, 200_000_000));
+        place(siege, "fat.wasm", &components::with_custom_section(&words, &vec![b'x'; 200_000_000]));
         // It may serve or be refused with a reason; meanwhile nobody may notice.
         let mut other = Client::connect(siege.other());
         eventually("it is taken or refused", || {

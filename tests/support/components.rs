@@ -86,14 +86,14 @@ pub fn recursing_through_the_host() -> Vec<u8> {
     component(imports, &module, instances)
 }
 
-/// The same component with a section of so many bytes that nobody reads.
-pub fn with_custom_section(component: &[u8], length: usize) -> Vec<u8> {
+/// The same component with other bytes: a custom section with these contents, which nobody reads.
+pub fn with_custom_section(component: &[u8], contents: &[u8]) -> Vec<u8> {
     let mut bytes = component.to_vec();
     bytes.push(0);
     // The section holds its name, which is one byte after its length, and the rest.
-    leb128(&mut bytes, 2 + length);
+    leb128(&mut bytes, 2 + contents.len());
     bytes.extend(b"\x01p");
-    bytes.resize(bytes.len() + length, b'x');
+    bytes.extend(contents);
     bytes
 }
 
