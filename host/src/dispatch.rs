@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Account, Audit, Ledger};
 use crate::capabilities::{Call, Held};
+use crate::engine::Size;
 use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
@@ -19,7 +20,7 @@ use crate::logging::shortened;
 use crate::registry::Command;
 use crate::sandbox::Sandbox;
 use crate::task::{Entry, Task};
-use crate::tenants::{Tenant, Tenants};
+use crate::tenants::{Place, Tenant, Tenants};
 use crate::wire::{Gone, Wire};
 
 /// What all connections share.
@@ -42,11 +43,12 @@ pub struct Dispatcher {
     max_line: usize,
 }
 
-/// The places that a running line holds: among those admitted and those running of its tenant, and in the pool.
+/// The places that a running line holds: among those admitted and those running of its tenant, and in the pools.
 struct Places {
     _admission: OwnedSemaphorePermit,
     _slot: OwnedSemaphorePermit,
     _instance: OwnedSemaphorePermit,
+    _large: Option<Place>,
 }
 
 impl Dispatcher {
@@ -113,7 +115,7 @@ impl Dispatcher {
             return Ok(Some(failure));
         }
         let admitted = match command.health.put_aside(Instant::now()) {
-            None => self.admit(&tenant, wire).await?,
+            None => self.admit(&tenant, command.code.program.size(&self.host.sandbox), wire).await?,
             Some(pause) => Err(Failure::new(
                 Code::Unavailable,
                 format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
@@ -201,20 +203,26 @@ impl Dispatcher {
 
     /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an
     /// invocation may take; where as many wait as may, the answer is `overloaded` at once.
-    async fn admit(&self, tenant: &Tenant, wire: &Wire) -> Result<Result<Places, Failure>, Gone> {
+    async fn admit(&self, tenant: &Tenant, size: Size, wire: &Wire) -> Result<Result<Places, Failure>, Gone> {
         let overloaded = |why: &str| Ok(Err(Failure::new(Code::Overloaded, why)));
         let Ok(admission) = Arc::clone(&tenant.admissions).try_acquire_owned() else {
             return overloaded("too many commands are running; try again");
         };
+        let large = (size == Size::Large).then(|| tenant.part().large.clone());
         if let Ok(slot) = Arc::clone(&tenant.slots).try_acquire_owned()
             && let Ok(instance) = Arc::clone(&self.host.instances).try_acquire_owned()
+            && let Some(large) = large.clone().map_or(Some(None), |large| large.try_acquire().map(Some))
         {
-            return Ok(Ok(Places { _admission: admission, _slot: slot, _instance: instance }));
+            return Ok(Ok(Places { _admission: admission, _slot: slot, _instance: instance, _large: large }));
         }
         let places = async {
             let slot = Arc::clone(&tenant.slots).acquire_owned().await.ok()?;
+            let large = match large {
+                Some(large) => Some(large.acquire().await?),
+                None => None,
+            };
             let instance = Arc::clone(&self.host.instances).acquire_owned().await.ok()?;
-            Some(Places { _admission: admission, _slot: slot, _instance: instance })
+            Some(Places { _admission: admission, _slot: slot, _instance: instance, _large: large })
         };
         wire.flush().await?;
         tokio::select! {

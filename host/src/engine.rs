@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
 /// How often a running guest is looked at: it yields its thread, and its budgets are checked. Short enough that a few
 /// dozen spinning guests leave the others prompt, long enough to cost nothing.
@@ -27,7 +27,9 @@ const MOST_MEMORIES: u32 = 8192;
 const TABLES: u32 = 8;
 /// Elements of one table. Interpreters compiled to wasm need some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
-/// Bytes of a slot's memory that stay with the slot and are cleared by hand: no page table changes for a small guest.
+/// The most memory that a small command has from the start, in bytes.
+const SMALL_MEMORY: usize = 128 * 1024;
+/// Bytes of a slot's memory that stay with the slot and are cleared by hand: no page table changes for a usual guest.
 const KEEP_RESIDENT: usize = 512 * 1024;
 /// The same for a table.
 const KEEP_RESIDENT_TABLE: usize = 64 * 1024;
@@ -37,16 +39,43 @@ const KEEP_RESIDENT_TABLE: usize = 64 * 1024;
 pub struct PoolSize {
     /// Invocations at once.
     pub invocations: usize,
+    /// Those of large commands among them.
+    pub large: usize,
     /// Largest linear memory of any tenant, in bytes.
     pub memory: usize,
+    /// Whether the kernel may be asked which pages of a large command were touched. Its answer leaves out pages that are
+    /// not in memory, so never where there is swap.
+    pub page_scan: bool,
 }
 
-/// The engine that runs commands. It never compiles.
-pub fn running(size: PoolSize) -> Result<Engine> {
+/// How much memory a command has from the start decides how it is cleared after it, so each size has an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Little enough to be wiped and copied whole.
+    Small,
+    /// Any more.
+    Large,
+}
+
+impl Size {
+    /// The size of a command whose memories have so many bytes from the start.
+    pub fn of(initial_memory: u64) -> Size {
+        if initial_memory <= SMALL_MEMORY as u64 { Size::Small } else { Size::Large }
+    }
+}
+
+/// The engine that runs commands of this size. It never compiles.
+pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
     let mut config = shared_config();
-    let slots = u32::try_from(size.invocations).unwrap_or(u32::MAX);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(slots)
+    let (slots, keep_resident, scan) = match size {
+        // Wiping two pages of wasm costs less than asking the kernel which parts of them were touched.
+        Size::Small => (pool.invocations, SMALL_MEMORY, Enabled::No),
+        Size::Large => (pool.large, KEEP_RESIDENT, if pool.page_scan { Enabled::Auto } else { Enabled::No }),
+    };
+    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+    let mut pooling = PoolingAllocationConfig::new();
+    pooling
+        .total_component_instances(slots)
         .total_stacks(slots)
         // Whoever was admitted gets an instance, whatever others have: these are address space, not memory.
         .total_memories(slots.saturating_mul(MEMORIES).min(slots.max(MOST_MEMORIES)))
@@ -58,13 +87,13 @@ pub fn running(size: PoolSize) -> Result<Engine> {
         .max_memories_per_module(MEMORIES)
         .max_tables_per_module(TABLES)
         .table_elements(TABLE_ELEMENTS)
-        .max_memory_size(size.memory)
-        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .max_memory_size(pool.memory)
+        .linear_memory_keep_resident(keep_resident)
         .table_keep_resident(KEEP_RESIDENT_TABLE)
         // Only pages that a guest touched are cleared, where the kernel can say which.
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(scan);
     // A slot that was used is used again: no mapping is made or torn down for a line.
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
     Engine::new(&config)
 }
 
@@ -100,7 +129,7 @@ fn shared_config() -> Config {
     config
 }
 
-/// The thread that advances the engine's epoch while anything runs.
+/// The thread that advances the engines' epochs while anything runs.
 ///
 /// It is a thread of the operating system, so that a guest which holds every worker cannot hold the clock too. It ends when
 /// the clock is dropped.
@@ -122,21 +151,22 @@ pub struct Running {
 }
 
 impl Clock {
-    /// Starts the clock of an engine.
+    /// Starts the clock of these engines.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(engine: &Engine) -> std::io::Result<Clock> {
-        let engine = engine.weak();
+    pub fn start<'a>(engines: impl IntoIterator<Item = &'a Engine>) -> std::io::Result<Clock> {
+        let engines: Vec<EngineWeak> = engines.into_iter().map(Engine::weak).collect();
         let shared = Arc::new(ClockState::default());
         let state = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
             let mut idle = 0;
             while !state.stopped.load(Ordering::SeqCst) {
-                // The engine is not kept alive by its clock.
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
-                drop(engine);
+                for engine in &engines {
+                    // The engines are not kept alive by their clock.
+                    let Some(engine) = engine.upgrade() else { return };
+                    engine.increment_epoch();
+                }
                 idle = if state.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
                 if idle >= IDLE_TICKS {
                     state.park();

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Tenant};
-use crate::engine::FIBER_STACK;
+use crate::engine::{FIBER_STACK, PoolSize};
 use crate::policy::ProcessGrant;
 use crate::sandbox::HOST_OBJECTS;
 use crate::wire::HIGH_WATER;
@@ -24,6 +24,8 @@ const CHILD_DESCRIPTORS: u64 = 3;
 const STACK_MAPPINGS: u64 = 2;
 const MEMORY_MAPPINGS: u64 = 4;
 const COMMAND_MAPPINGS: u64 = 3;
+/// Places for large commands that there are at least.
+const LEAST_LARGE: usize = 64;
 /// Commands of all tenants together, which share them equally.
 pub const COMMANDS: usize = 5000;
 /// The part of the mappings that may be planned with.
@@ -38,6 +40,8 @@ pub struct Machine {
     pub descriptors: u64,
     /// Mappings that a process may have.
     pub mappings: u64,
+    /// Whether pages may be moved out of memory.
+    pub has_swap: bool,
 }
 
 impl Machine {
@@ -50,6 +54,8 @@ impl Machine {
             memory: total.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX)),
             descriptors: raise_descriptors(),
             mappings: mappings.and_then(|text| text.trim().parse().ok()).unwrap_or(65_530),
+            // A line for each below the header; where it cannot be read there may be some.
+            has_swap: fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1),
         }
     }
 }
@@ -85,6 +91,20 @@ pub struct Plan {
     pub tenant_memory: usize,
     /// The lines that can run at once, where the tenants' `concurrency` comes to more.
     pub crowded: Option<usize>,
+    /// The lines of large commands that can run at once.
+    pub large: usize,
+}
+
+impl Plan {
+    /// The instance pools that the plan is made for.
+    pub fn pool(&self, config: &Config, machine: &Machine) -> PoolSize {
+        PoolSize {
+            invocations: config.invocations(),
+            large: self.large,
+            memory: config.largest_memory(),
+            page_scan: !machine.has_swap,
+        }
+    }
 }
 
 /// Finds whether every bound of the configuration can be kept by a host that has room for so many invocations.
@@ -93,10 +113,10 @@ pub struct Plan {
 /// When one cannot: the text names it, what the machine has, and what to do.
 pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Plan, String> {
     descriptors(config, machine)?;
-    mappings(config, machine)?;
+    let large = large_invocations(machine, invocations)?;
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
-    Ok(Plan { tenant_memory: memory(config, machine)?, crowded })
+    Ok(Plan { tenant_memory: memory(config, machine)?, crowded, large })
 }
 
 fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
@@ -124,18 +144,22 @@ fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
     ))
 }
 
-fn mappings(config: &Config, machine: &Machine) -> Result<(), String> {
-    let invocations = config.invocations() as u64;
-    let needed = (STACK_MAPPINGS + MEMORY_MAPPINGS) * invocations + COMMAND_MAPPINGS * COMMANDS as u64;
+/// Finds how many lines of large commands can run among so many: all of them, unless that takes more mappings than there
+/// are.
+fn large_invocations(machine: &Machine, invocations: usize) -> Result<usize, String> {
     let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
-    if needed <= room {
-        return Ok(());
-    }
-    Err(format!(
-        "{invocations} commands at once need {needed} memory mappings, and the host should have no more than {room}; \
-         lower server.max-invocations or the tenants' limits.concurrency, or raise the sysctl vm.max_map_count ({})",
-        machine.mappings
-    ))
+    // Each of the two pools keeps what it once had.
+    let each = STACK_MAPPINGS + MEMORY_MAPPINGS;
+    let needed = each * (invocations + invocations.min(LEAST_LARGE)) as u64 + COMMAND_MAPPINGS * COMMANDS as u64;
+    let Some(spare) = room.checked_sub(needed) else {
+        return Err(format!(
+            "{invocations} commands at once need {needed} memory mappings, and the host should have no more than {room}; \
+             lower server.max-invocations or the tenants' limits.concurrency, or raise the sysctl vm.max_map_count ({})",
+            machine.mappings
+        ));
+    };
+    let more = usize::try_from(spare / each).unwrap_or(usize::MAX);
+    Ok(invocations.min(more.saturating_add(LEAST_LARGE)))
 }
 
 fn memory(config: &Config, machine: &Machine) -> Result<usize, String> {
@@ -198,7 +222,7 @@ mod tests {
     use super::*;
     use crate::config::Overrides;
 
-    const MACHINE: Machine = Machine { memory: 16 << 30, descriptors: 4096, mappings: 65_530 };
+    const MACHINE: Machine = Machine { memory: 16 << 30, descriptors: 4096, mappings: 65_530, has_swap: false };
 
     fn planned(toml: &str, machine: &Machine) -> Result<Plan, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -210,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_a_small_machine() {
-        let small = Machine { memory: 1 << 30, descriptors: 4096, mappings: 65_530 };
+        let small = Machine { memory: 1 << 30, descriptors: 4096, mappings: 65_530, has_swap: false };
         let plan = planned("[server]\n", &small).unwrap();
         assert!(plan.tenant_memory > 500 << 20 && plan.tenant_memory < 768 << 20, "{plan:?}");
     }
@@ -226,6 +250,13 @@ mod tests {
         assert!(share > 5 << 30 && share < 6 << 30, "{share}");
         let greedy = two.replace("'2GiB'", "'9GiB'");
         assert!(planned(&greedy, &MACHINE).unwrap_err().contains("limits.memory-in-use"));
+    }
+
+    #[test]
+    fn large_commands_have_fewer_places_where_mappings_are_short() {
+        assert_eq!(large_invocations(&MACHINE, 1000), Ok(1000));
+        let large = large_invocations(&MACHINE, 5000).unwrap();
+        assert!(large > LEAST_LARGE && large < 1000, "{large}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub use table::{Code, Command, Problem, Table};
 pub use watch::Watch;
 
 use crate::config;
+use crate::engine::Size;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::Sandbox;
 use compile::Fault;
@@ -75,10 +76,11 @@ impl Table {
         let command = |path: &PathBuf| {
             let file = Found::at(path).expect("a command's name");
             let sidecar = Sidecar::beside(path).expect("a sidecar that can be used").unwrap_or_default().0;
-            #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
-            let component = wasmtime::component::Component::from_file(sandbox.engine(), path).expect("a component");
-            let program = sandbox.prepare(&component).expect("it fits this host");
             let wasm = std::fs::read(path).expect("it is there");
+            let engine = sandbox.engine(Size::of(Metadata::of(&wasm).initial_memory));
+            #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
+            let component = wasmtime::component::Component::new(engine, &wasm).expect("a component");
+            let program = sandbox.prepare(&component).expect("it fits this host");
             let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
             let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
             (file.name, Arc::new(command))
@@ -115,7 +117,7 @@ impl Registry {
     /// A registry whose compiled code is kept in `cache`, and which compiles `jobs` files at once.
     pub fn new(sandbox: Arc<Sandbox>, cache: Cache, jobs: usize) -> Registry {
         let cache = Arc::new(cache);
-        let (engine, store) = (sandbox.engine().clone(), Arc::clone(&cache));
+        let (engine, store) = (sandbox.engine(Size::Large).clone(), Arc::clone(&cache));
         let queue = Queue::new(jobs, move |job: &Job| {
             // One that went or was replaced meanwhile is asked for under its own hash, if at all; and another tenant may have
             // had the same file compiled.
@@ -301,7 +303,9 @@ impl Registry {
             let [needs, room] = [needs, room].map(|bytes| ByteSize(bytes).display().iec());
             return Err(format!("has {needs} of memory from the start; the largest `limits.memory` here is {room}"));
         }
-        let Some(component) = self.cache.load(self.sandbox.engine(), hash)? else { return Ok(None) };
+        let Some(component) = self.cache.load(self.sandbox.engine(Size::of(metadata.initial_memory)), hash)? else {
+            return Ok(None);
+        };
         let program = self.sandbox.prepare(&component)?;
         tracing::debug!(digest = %hash, "component loaded");
         let code = Arc::new(Code { description: metadata.description().cloned(), program, digest: hash });

@@ -17,7 +17,6 @@ use crate::capabilities;
 use crate::cli::Run;
 use crate::config::{Config, Overrides};
 use crate::dispatch::{Dispatcher, Host};
-use crate::engine::PoolSize;
 use crate::error::Failure;
 use crate::identity::{Credential, Identity};
 use crate::logging::{self, LogFormat};
@@ -68,13 +67,15 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
 }
 
 fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
-    let size = PoolSize { invocations: config.invocations(), memory: config.largest_memory() };
-    let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+    let machine = Machine::look();
+    let plan = machine::plan(config, &machine, config.invocations())?;
+    let sandbox =
+        Sandbox::new(plan.pool(config, &machine)).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let sandbox = Arc::new(sandbox);
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
     let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
-    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?);
+    let shares = Shares::of(&config.server, plan);
     let tenant = tenants::load_one(tenant, &registry, &shares, &arguments.file)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);

@@ -15,7 +15,7 @@ use wasmtime_wasi::p2::bindings::CommandPre as WasiPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::capabilities::{self, Call, CommandPre};
-use crate::engine::{self, Clock, PoolSize};
+use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
 use crate::wire::Gone;
 use drive::{Cut, drive};
@@ -47,12 +47,27 @@ pub enum Stop {
     Gone(#[from] Gone),
 }
 
-/// What runs commands: the engine with its pool of instances, the linker with every capability, and the clock.
+/// What runs commands: an engine for each size of them, and the clock.
 pub struct Sandbox {
-    engine: Engine,
-    linker: Linker<State>,
+    small: Pool,
+    large: Pool,
     clock: Clock,
     largest_memory: usize,
+}
+
+/// An engine with its pool of instances, and a linker with every capability.
+struct Pool {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+impl Pool {
+    fn new(pool: PoolSize, size: Size) -> wasmtime::Result<Pool> {
+        let engine = engine::running(pool, size)?;
+        let mut linker = Linker::new(&engine);
+        capabilities::add_to_linker(&mut linker)?;
+        Ok(Pool { engine, linker })
+    }
 }
 
 /// A component that is ready to be instantiated for a line.
@@ -61,6 +76,20 @@ pub enum Program {
     Command(CommandPre<State>),
     /// A program of WASI that need never have heard of wasmline.
     Wasi(WasiPre<State>),
+}
+
+impl Program {
+    /// Its size, where `sandbox` prepared it.
+    pub fn size(&self, sandbox: &Sandbox) -> Size {
+        if Engine::same(self.engine(), &sandbox.small.engine) { Size::Small } else { Size::Large }
+    }
+
+    fn engine(&self) -> &Engine {
+        match self {
+            Program::Command(pre) => pre.engine(),
+            Program::Wasi(pre) => pre.engine(),
+        }
+    }
 }
 
 /// What a store holds for one invocation.
@@ -101,21 +130,22 @@ impl Finished {
 }
 
 impl Sandbox {
-    /// Sets up the engine.
+    /// Sets up the engines.
     ///
     /// # Errors
-    /// When the machine gives no address space for the pool, or no thread for the clock.
-    pub fn new(size: PoolSize) -> wasmtime::Result<Sandbox> {
-        let engine = engine::running(size)?;
-        let mut linker = Linker::new(&engine);
-        capabilities::add_to_linker(&mut linker)?;
-        let clock = Clock::start(&engine)?;
-        Ok(Sandbox { engine, linker, clock, largest_memory: size.memory })
+    /// When the machine gives no address space for the pools, or no thread for the clock.
+    pub fn new(pool: PoolSize) -> wasmtime::Result<Sandbox> {
+        let (small, large) = (Pool::new(pool, Size::Small)?, Pool::new(pool, Size::Large)?);
+        let clock = Clock::start([&small.engine, &large.engine])?;
+        Ok(Sandbox { small, large, clock, largest_memory: pool.memory })
     }
 
-    /// The engine that loaded code must fit.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    /// The engine that code has to be loaded into for a command of this size. What is compiled for one fits the other.
+    pub fn engine(&self, size: Size) -> &Engine {
+        match size {
+            Size::Small => &self.small.engine,
+            Size::Large => &self.large.engine,
+        }
     }
 
     /// The most memory that there is room for in an instance, in bytes.
@@ -129,13 +159,15 @@ impl Sandbox {
     /// When the component imports something that is not offered, or exports neither `run` nor `wasi:cli/run`; the text is
     /// for its author.
     pub fn prepare(&self, component: &Component) -> Result<Program, String> {
+        let engine = component.engine();
+        let pool = if Engine::same(engine, &self.small.engine) { &self.small } else { &self.large };
         let kind = component.component_type();
-        let imports: Vec<&str> = kind.imports(&self.engine).map(|(name, _)| name).collect();
-        let exports: Vec<&str> = kind.exports(&self.engine).map(|(name, _)| name).collect();
+        let imports: Vec<&str> = kind.imports(engine).map(|(name, _)| name).collect();
+        let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
         unfit::check(&imports, &exports)?;
         let is_wasi = exports.iter().any(|name| name.starts_with(WASI_RUN));
         let prepare = || {
-            let pre = self.linker.instantiate_pre(component)?;
+            let pre = pool.linker.instantiate_pre(component)?;
             Ok(if is_wasi { Program::Wasi(WasiPre::new(pre)?) } else { Program::Command(CommandPre::new(pre)?) })
         };
         prepare().map_err(|error: wasmtime::Error| {
@@ -145,7 +177,7 @@ impl Sandbox {
 
     /// Runs one line. Fails only when the client is gone; everything else is an outcome.
     pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
-        let mut store = self.store(Arc::clone(&call));
+        let mut store = store(program.engine(), Arc::clone(&call));
         let limits = &call.tenant().limits;
         let deadline = Instant::now() + limits.timeout;
         let running = self.clock.run();
@@ -179,22 +211,23 @@ impl Sandbox {
         };
         Ok(Finished { outcome, cpu: call.task.cpu(), memory: store.data().memory.peak(), _store: store })
     }
+}
 
-    fn store(&self, call: Arc<Call>) -> Store<State> {
-        let limits = &call.tenant().limits;
-        let memory = MemoryLimiter::new(Arc::clone(&call.task));
-        let (handles, host_call_memory) = (limits.handles, limits.host_call_memory);
-        let mut objects = ResourceTable::new();
-        objects.set_max_capacity(HOST_OBJECTS);
-        let mut store = Store::new(&self.engine, State { call, objects, memory, wasi: None });
-        store.limiter(|state| &mut state.memory);
-        // Set before instantiation, for a start function is guest code too.
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(cpu::on_tick);
-        store.set_hostcall_fuel(host_call_memory);
-        store.set_max_component_handles(handles);
-        store
-    }
+/// A store for one invocation, with its bounds.
+fn store(engine: &Engine, call: Arc<Call>) -> Store<State> {
+    let limits = &call.tenant().limits;
+    let memory = MemoryLimiter::new(Arc::clone(&call.task));
+    let (handles, host_call_memory) = (limits.handles, limits.host_call_memory);
+    let mut objects = ResourceTable::new();
+    objects.set_max_capacity(HOST_OBJECTS);
+    let mut store = Store::new(engine, State { call, objects, memory, wasi: None });
+    store.limiter(|state| &mut state.memory);
+    // Set before instantiation, for a start function is guest code too.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(cpu::on_tick);
+    store.set_hostcall_fuel(host_call_memory);
+    store.set_max_component_handles(handles);
+    store
 }
 
 /// Finds whose fault an error out of wasmtime is. `Err` when it is the client who is gone.

@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
-use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
@@ -116,10 +115,17 @@ impl Server {
     async fn start(config: &Config) -> Result<Server, String> {
         let machine = Machine::look();
         let plan = machine::plan(config, &machine, config.invocations())?;
-        let (memory, invocations) = (config.largest_memory(), config.invocations());
-        let size = PoolSize { invocations, memory };
-        let sandbox = Sandbox::new(size).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+        let pool = plan.pool(config, &machine);
+        let invocations = pool.invocations;
+        let sandbox = Sandbox::new(pool).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
         let sandbox = Arc::new(sandbox);
+        tracing::info!(
+            invocations,
+            large = pool.large,
+            memory = %bytesize::ByteSize(pool.memory as u64).display().iec(),
+            page_scan = pool.page_scan,
+            "instance pools made"
+        );
         let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
         let shares = Shares::of(&config.server, plan);
@@ -142,7 +148,7 @@ impl Server {
             started_with: config.server.clone(),
             machine,
             invocations,
-            largest_memory: memory,
+            largest_memory: pool.memory,
         };
         // Watched before anything is announced: who has read that may drop a file.
         let mut watch = Watch::new();

@@ -84,7 +84,7 @@ impl Tenant {
     #[cfg(test)]
     pub fn for_test(limits: &str, memory: usize) -> Tenant {
         let config = config::Config::for_test(limits);
-        let shares = Shares::of(&config.server, Plan { tenant_memory: memory, crowded: None });
+        let shares = Shares::of(&config.server, Plan { tenant_memory: memory, crowded: None, large: 4 });
         Tenant::new(&config.tenants["default"], &shares, 1)
     }
 

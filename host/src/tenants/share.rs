@@ -21,6 +21,8 @@ pub struct Shares {
     most_compile_jobs: usize,
     turns: Arc<Semaphore>,
     cores: usize,
+    large: Arc<Semaphore>,
+    most_large: usize,
     plan: Plan,
 }
 
@@ -34,6 +36,8 @@ impl Shares {
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Semaphore::new(cores)),
             cores,
+            large: Arc::new(Semaphore::new(plan.large)),
+            most_large: plan.large,
             plan,
         }
     }
@@ -59,6 +63,10 @@ impl Shares {
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
             turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Semaphore::new(self.cores)) },
+            large: Places {
+                all: Arc::clone(&self.large),
+                own: Arc::new(Semaphore::new(share(self.most_large, tenants))),
+            },
             memory: limits.memory_in_use.unwrap_or(self.plan.tenant_memory),
             most_commands: (COMMANDS / tenants.max(1)).max(1),
             is_alone: tenants == 1,
@@ -74,6 +82,8 @@ pub struct Part {
     pub compile_jobs: usize,
     /// Turns on the processors.
     pub turns: Places,
+    /// Places in the pool of large commands.
+    pub large: Places,
     /// Bytes that it may have in memories and tables.
     pub memory: usize,
     /// Commands that it may have.
@@ -105,6 +115,13 @@ impl Places {
     #[cfg(test)]
     pub fn free(&self) -> [usize; 2] {
         [self.all.available_permits(), self.own.available_permits()]
+    }
+
+    /// A place, if there is one at once.
+    pub fn try_acquire(self) -> Option<Place> {
+        let own = self.own.try_acquire_owned().ok()?;
+        let all = self.all.try_acquire_owned().ok()?;
+        Some(Place { _own: own, _all: all })
     }
 
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.

@@ -91,9 +91,10 @@ impl World {
         let files: Vec<PathBuf> =
             commands.iter().map(|(name, sidecar)| copy(directory.path(), name, sidecar)).collect();
 
-        let size = PoolSize { invocations: INVOCATIONS, memory: config.largest_memory() };
+        let size =
+            PoolSize { invocations: INVOCATIONS, large: INVOCATIONS, memory: config.largest_memory(), page_scan: true };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
-        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None });
+        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None, large: INVOCATIONS });
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
