@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Account, Audit, Ledger};
@@ -18,10 +19,10 @@ use crate::identity::Identity;
 use crate::line::split_words;
 use crate::logging::shortened;
 use crate::registry::Command;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Finished, Sandbox};
 use crate::task::{Entry, Task};
 use crate::tenants::{Place, Tenant, Tenants};
-use crate::wire::{Gone, Wire};
+use crate::wire::{Gone, Wire, outbox};
 
 /// What all connections share.
 pub struct Host {
@@ -29,6 +30,8 @@ pub struct Host {
     pub tenants: ArcSwap<Tenants>,
     /// What runs commands.
     pub sandbox: Arc<Sandbox>,
+    /// Where invocations go on that have to take turns. Without it they go on where they are.
+    pub workers: Option<Handle>,
     /// Places in the instance pool.
     pub instances: Arc<Semaphore>,
     /// Where what was done is recorded, if anywhere.
@@ -162,11 +165,12 @@ impl Dispatcher {
         account: Option<Account>,
         places: Places,
     ) -> Result<Option<Failure>, Gone> {
-        let began = Instant::now();
+        let (began, asked) = (Instant::now(), call.task.began);
         let command = Arc::clone(&call.command);
+        outbox::hurry(began);
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(Arc::clone(&call.task));
-        let finished = match self.host.sandbox.run(&command.code.program, call).await {
+        let finished = match self.host.sandbox.run(call, places, self.host.workers.as_ref()).await {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
@@ -186,10 +190,8 @@ impl Dispatcher {
         outcome.record(account, bytes);
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
         // the instance for a client that does not read.
-        let sent = if wire.has_line() { Ok(()) } else { wire.send_now() };
-        let failure = finished.into_failure();
-        drop(places);
-        sent.map(|()| failure)
+        let sent = if wire.has_line() { Ok(()) } else { wire.send_soon(asked) };
+        sent.map(|()| finished.into_failure())
     }
 
     /// Puts a command aside that traps again and again.
@@ -240,7 +242,7 @@ impl Dispatcher {
         wire: &Wire,
         command: &Command,
         began: Instant,
-        finished: Option<&crate::sandbox::Finished>,
+        finished: Option<&Finished<Places>>,
         bytes: u64,
         outcome: &Outcome<'_>,
     ) {

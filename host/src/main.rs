@@ -14,6 +14,7 @@ mod identity;
 mod inspect;
 mod line;
 mod logging;
+mod loops;
 mod machine;
 mod new;
 mod policy;
@@ -64,11 +65,10 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     let config = load()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // One more than there are turns for guests that compute, so that there always is one for everything else; whoever
-        // has been busy least goes first, by the operating system's own rule.
+        // These have what computes for long. One more than there are turns for guests, so that there always is one for
+        // everything else; whoever has been busy least goes first, by the operating system's own rule.
         .worker_threads(config::cores() + 1)
-        // Sockets are looked at this often while guests that only compute take turns on the workers, each for a tick.
-        .event_interval(16)
+        .event_interval(loops::EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
     let result = runtime.block_on(server::serve(config, load));

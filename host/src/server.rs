@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
+use crate::loops::Loops;
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
@@ -90,6 +92,7 @@ struct Server {
     registry: Arc<Registry>,
     shares: Shares,
     doors: Vec<Door>,
+    loops: Arc<Loops>,
     /// What cannot change while the host runs.
     started_with: config::Server,
     machine: Machine,
@@ -136,15 +139,20 @@ impl Server {
             audit: ArcSwapOption::from(audit.transpose()?.map(Arc::new)),
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
+            workers: Some(Handle::current()),
             instances: Arc::new(Semaphore::new(invocations)),
         };
-        let connections = Arc::new(Connections::new(host, config.server.clone(), Tokens::of(config)));
+        let loops = Loops::start(config::cores()).map_err(|error| format!("cannot start the event loops: {error}"))?;
+        let loops = Arc::new(loops);
+        let connections = Connections::new(host, Arc::clone(&loops), config.server.clone(), Tokens::of(config));
+        let connections = Arc::new(connections);
         let mut server = Server {
             connections,
             loading: Arc::default(),
             registry,
             shares,
             doors: Vec::new(),
+            loops,
             started_with: config.server.clone(),
             machine,
             invocations,
@@ -156,12 +164,22 @@ impl Server {
         watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
         let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
         tokio::spawn(keep_commands(watch, connections, loading, Arc::clone(&server.registry)));
-        let opened = config.listeners.iter().map(|listener| Ok((listener, open(listener)?)));
+        let opened = config.listeners.iter().map(|listener| Ok((listener, server.open(listener)?)));
         // All are open before the first is announced, so that what was announced stays.
-        for (listener, (listening, entrance)) in opened.collect::<Result<Vec<_>, String>>()? {
+        let opened = opened.collect::<Result<Vec<_>, String>>()?;
+        for (listener, (listening, entrance)) in opened {
             server.listen(listener, listening, entrance);
         }
         Ok(server)
+    }
+
+    /// Opens a listener. Its certificates are read first, so that nobody is accepted who could not be served.
+    fn open(&self, listener: &Listener) -> Result<(Listening, Entrance), String> {
+        let mut entrance = Entrance::new("", listener)?;
+        let _entered = self.loops.accepting().enter();
+        let listening = Listening::open(&listener.place)?;
+        entrance.listener = listening.place()?.into();
+        Ok((listening, entrance))
     }
 
     /// Announces a listener and accepts on it.
@@ -175,7 +193,7 @@ impl Server {
         let stop = self.connections.draining.child_token();
         let entrance = Arc::new(ArcSwap::from_pointee(entrance));
         let accept = accept(listening, Arc::clone(&entrance), Arc::clone(&self.connections), stop.clone());
-        let accepting = tokio::spawn(accept);
+        let accepting = self.loops.accepting().spawn(accept);
         self.doors.push(Door { listener: listener.clone(), place, entrance, stop, accepting });
     }
 
@@ -304,7 +322,7 @@ impl Server {
             }
         }
         for listener in new {
-            match open(listener) {
+            match self.open(listener) {
                 Ok((listening, entrance)) => self.listen(listener, listening, entrance),
                 Err(error) => tracing::error!(error, "listener not opened"),
             }
@@ -358,14 +376,6 @@ impl Door {
             }
         }
     }
-}
-
-/// Opens a listener. Its certificates are read first, so that nobody is accepted who could not be served.
-fn open(listener: &Listener) -> Result<(Listening, Entrance), String> {
-    let mut entrance = Entrance::new("", listener)?;
-    let listening = Listening::open(&listener.place)?;
-    entrance.listener = listening.place()?.into();
-    Ok((listening, entrance))
 }
 
 async fn load_tenants(

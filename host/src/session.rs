@@ -3,13 +3,14 @@
 //! Lines are run one after another, so replies keep the order of the lines; connections share nothing here.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
 use crate::error::{Code, Failure};
 use crate::line::Line;
-use crate::wire::{Gone, Input, Wire};
+use crate::wire::{Gone, Input, Wire, outbox};
 
 /// Lines after which a connection lets others go on. Lines that run no guest never wait, so one that sends nothing else
 /// would keep its thread.
@@ -58,6 +59,7 @@ async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
     for lines in 1_u64.. {
         if lines % LINES_PER_TURN == 0 {
             tokio::task::yield_now().await;
+            outbox::hurry(Instant::now());
         }
         if wire.is_full() {
             wire.below_high_water().await?;

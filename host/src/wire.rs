@@ -1,10 +1,11 @@
 //! A client's connection with its two buffers: lines come out of one, replies go into the other.
 //!
-//! A connection is served by one task, and all of `Wire` is polled from that task: the session while it waits for a
-//! line, the invocation while it writes or reads on. The locks are there because an invocation and its driver hold the
-//! same wire, and they are never contended. Output is kept until a watermark, until the task has to wait for something, or
+//! All of `Wire` is polled from one task at a time: the session's while it waits for a line, the invocation's while that
+//! writes or reads on, wherever it runs. The locks are there because an invocation and its driver hold the same wire, and
+//! they are never contended. Output is kept until a watermark, until the task has to wait for something, or
 //! until no further line is at hand, so that a batch of pipelined lines costs one write.
 
+pub mod outbox;
 pub mod socket;
 pub mod tls;
 mod transport;
@@ -13,7 +14,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -131,6 +132,10 @@ struct OutputState {
     deadline: Option<Pin<Box<Sleep>>>,
     reply: Reply,
     closing: bool,
+    /// Whether the buffer waits for the end of the event loop's round.
+    waits: bool,
+    /// Wakes the session where that could not send all.
+    session: Option<Waker>,
 }
 
 /// The reply being written.
@@ -163,12 +168,12 @@ impl Wire {
     }
 
     /// The next line. Sends what is buffered before it waits.
-    pub async fn next_line(&self) -> Result<Input, Gone> {
+    pub async fn next_line(self: &Arc<Wire>) -> Result<Input, Gone> {
         if let Some(input) = self.buffered_line() {
             return Ok(input);
         }
-        self.flush().await?;
         let began = Instant::now();
+        self.send_soon(began.into_std())?;
         loop {
             // The line's own deadline is absolute, so a client that drips bytes cannot push it on.
             let line_began = lock(&self.input).line_began;
@@ -176,7 +181,7 @@ impl Wire {
                 Some(line_began) => line_began + self.limits.line,
                 None => began + self.limits.idle,
             };
-            match tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_fill(cx))).await {
+            match tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_input(cx))).await {
                 Ok(filled) => filled?,
                 Err(_) if line_began.is_some() => return Ok(Input::Slow),
                 Err(_) => return Ok(Input::Idle),
@@ -206,6 +211,19 @@ impl Wire {
     /// Whether a whole line is at hand already, so that a reply may wait for the ones after it.
     pub fn has_line(&self) -> bool {
         lock(&self.input).lines.has_line()
+    }
+
+    /// As [`Wire::poll_fill`], once all output is sent or waits to be.
+    fn poll_input(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let mut output = lock(&self.output);
+        if output.waits {
+            output.session.get_or_insert_with(|| cx.waker().clone());
+            drop(output);
+        } else {
+            drop(output);
+            ready!(self.poll_drain(cx, 0))?;
+        }
+        self.poll_fill(cx)
     }
 
     /// Reads once into the line buffer; ready at once when the input has ended.
@@ -292,6 +310,34 @@ impl Wire {
     /// Waits until all that is buffered is with the socket.
     pub async fn flush(&self) -> Result<(), Gone> {
         poll_fn(|cx| self.poll_drain(cx, 0)).await
+    }
+
+    /// Sends the reply, if there is one, to a line that came at `asked`: at once or with those of other connections.
+    pub fn send_soon(self: &Arc<Wire>, asked: std::time::Instant) -> Result<(), Gone> {
+        {
+            let mut output = lock(&self.output);
+            if output.waits || output.buffer.len() == output.sent {
+                return Ok(());
+            }
+            output.waits = outbox::takes(self, asked);
+            if output.waits {
+                return Ok(());
+            }
+        }
+        self.send_now()
+    }
+
+    /// Sends what has waited. What the socket does not take, and a failure, are left to the session.
+    fn send_waiting(&self) {
+        let session = {
+            let mut output = lock(&self.output);
+            output.waits = false;
+            output.session.take()
+        };
+        let is_sent = matches!(self.poll_drain(&mut Context::from_waker(Waker::noop()), 0), Poll::Ready(Ok(())));
+        if let Some(session) = session.filter(|_| !is_sent) {
+            session.wake();
+        }
     }
 
     /// Sends what the socket takes at once. The rest goes with the next wait.

@@ -1,5 +1,7 @@
 //! The client's connection: the reply, the lines that follow, who is there.
 
+use std::sync::Arc;
+
 use super::View;
 use super::bindings::wasmline::command::connection::{Error, Host};
 use crate::line::Line;
@@ -21,7 +23,7 @@ pub async fn write(wire: &Wire, limit: u64, bytes: &[u8]) -> Result<(), Stop> {
 }
 
 /// Takes the client's next line.
-async fn read_line(wire: &Wire) -> Result<Result<Option<String>, Error>, Gone> {
+async fn read_line(wire: &Arc<Wire>) -> Result<Result<Option<String>, Error>, Gone> {
     if wire.is_closing() {
         return Ok(Err(Error::Closed));
     }

@@ -99,7 +99,7 @@ fn files_and_streams_of_wasi() {
 
 #[test]
 fn clocks_memory_and_processors() {
-    let limits = "[tenants.default.limits]\ncpu = '20ms'\nmemory = '32MiB'\ntimeout = '10s'\n";
+    let limits = "[tenants.default.limits]\ncpu = '200ms'\nmemory = '32MiB'\ntimeout = '10s'\n";
     let world = World::new(&[("sleeper", ""), ("hog", ""), ("spin", ""), ("panic", "")], limits);
     world.survives(&line("sleeper 5", "slept\n"));
     world.survives(&line("hog 4 hold", "ok\n").sending(&["on\n"]));

@@ -16,7 +16,6 @@ const ELEMENT: usize = size_of::<usize>();
 pub struct MemoryLimiter {
     task: Arc<Task>,
     used: usize,
-    peak: usize,
     /// What the last growth added, taken back if it then fails.
     last: usize,
 }
@@ -24,12 +23,7 @@ pub struct MemoryLimiter {
 impl MemoryLimiter {
     /// A limiter for one invocation.
     pub fn new(task: Arc<Task>) -> MemoryLimiter {
-        MemoryLimiter { task, used: 0, peak: 0, last: 0 }
-    }
-
-    /// The most that was in use, in bytes.
-    pub fn peak(&self) -> usize {
-        self.peak
+        MemoryLimiter { task, used: 0, last: 0 }
     }
 
     fn grow(&mut self, bytes: usize) -> Result<bool> {
@@ -44,7 +38,6 @@ impl MemoryLimiter {
         }
         self.task.set_memory(used);
         self.used = used;
-        self.peak = self.peak.max(used);
         self.last = bytes;
         Ok(true)
     }
@@ -101,7 +94,7 @@ mod tests {
         assert!(limiter.memory_growing(0, 40_000, None).unwrap());
         assert!(limiter.table_growing(0, 2_000, None).unwrap());
         assert!(limiter.memory_growing(40_000, 45_000, None).is_err());
-        assert_eq!(limiter.peak(), 96_000);
+        assert_eq!(limiter.task.peak_memory(), 96_000);
     }
 
     #[test]

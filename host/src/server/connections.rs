@@ -15,6 +15,7 @@ use super::standing::Standing;
 use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
+use crate::loops::{Loops, Seat};
 use crate::machine::REFUSALS;
 use crate::session;
 use crate::tenants::share;
@@ -33,6 +34,8 @@ const RECORDING: usize = 256;
 pub struct Connections {
     /// What runs their lines.
     pub host: Arc<Host>,
+    /// The threads that serve them.
+    pub loops: Arc<Loops>,
     /// The tokens that are accepted.
     pub tokens: ArcSwap<Tokens>,
     /// Who has shown wrong tokens.
@@ -59,9 +62,10 @@ pub struct Connections {
 
 impl Connections {
     /// No connections yet.
-    pub fn new(host: Host, settings: config::Server, tokens: Tokens) -> Connections {
+    pub fn new(host: Host, loops: Arc<Loops>, settings: config::Server, tokens: Tokens) -> Connections {
         Connections {
             host: Arc::new(host),
+            loops,
             tokens: ArcSwap::from_pointee(tokens),
             failures: Failures::default(),
             handshakes: Arc::default(),
@@ -95,15 +99,23 @@ impl Connections {
 
     /// Finds out whose a new connection is, and serves it or turns it away.
     pub fn welcome(self: &Arc<Connections>, socket: Socket, origin: Origin, rules: &Arc<ArcSwap<Entrance>>) {
+        let seat = self.loops.seat();
+        let socket = match seat.take(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(peer = %origin, %error, "cannot serve a connection");
+                return;
+            }
+        };
         let settings = self.settings();
         let entrance = rules.load_full();
         if entrance.needs_handshake() {
-            self.shake(socket, origin, entrance, Arc::clone(rules), settings);
+            self.shake(socket, seat, origin, entrance, Arc::clone(rules), settings);
             return;
         }
         let handshake = Handshake { shared: self, settings: &settings, entrance: &entrance, rules };
         match handshake.at_once(socket, origin) {
-            Ok(arrival) => self.admit(arrival, &settings),
+            Ok(arrival) => self.admit(arrival, seat, &settings),
             Err(refused) => self.refuse(refused, &entrance),
         }
     }
@@ -111,6 +123,7 @@ impl Connections {
     fn shake(
         self: &Arc<Connections>,
         socket: Socket,
+        seat: Seat,
         origin: Origin,
         entrance: Arc<Entrance>,
         rules: Arc<ArcSwap<Entrance>>,
@@ -137,7 +150,7 @@ impl Connections {
             }
         };
         let shared = Arc::clone(self);
-        self.tasks.spawn(async move {
+        let shake = async move {
             let handshake = Handshake { shared: &shared, settings: &settings, entrance: &entrance, rules: &rules };
             let shaken = tokio::select! {
                 biased;
@@ -146,14 +159,19 @@ impl Connections {
             };
             drop(place);
             match shaken {
-                Ok(arrival) => shared.admit(arrival, &settings),
+                Ok(arrival) => shared.admit(arrival, seat, &settings),
                 Err(refused) => shared.refuse(refused, &entrance),
             }
-        });
+        };
+        // A handshake computes for longer than most commands.
+        match &self.host.workers {
+            Some(workers) => self.tasks.spawn_on(shake, workers),
+            None => self.tasks.spawn(shake),
+        };
     }
 
     /// Gives a connection its places and its task, or turns it away.
-    fn admit(self: &Arc<Connections>, arrival: Arrival, settings: &config::Server) {
+    fn admit(self: &Arc<Connections>, arrival: Arrival, seat: Seat, settings: &config::Server) {
         let tenants = self.host.tenants.load();
         let limit = tenants.get(&arrival.tenant).and_then(|tenant| tenant.limits.connections);
         let of_tenant = limit.unwrap_or_else(|| share(settings.max_connections, tenants.len()));
@@ -165,7 +183,8 @@ impl Connections {
         match place {
             Ok(place) => {
                 let max_line = settings.max_line;
-                self.tasks.spawn(Arc::clone(self).serve(arrival, place, max_line));
+                let on = seat.runtime().clone();
+                self.tasks.spawn_on(Arc::clone(self).serve(arrival, place, seat, max_line), &on);
             }
             Err(full) => {
                 full.warn(arrival.wire.peer(), "too many connections; clients are turned away");
@@ -174,9 +193,9 @@ impl Connections {
         }
     }
 
-    async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, max_line: usize) {
+    async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, seat: Seat, max_line: usize) {
         let Arrival { wire, tenant, identity, standing, .. } = arrival;
-        let _place = place;
+        let _places = (place, seat);
         let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line);
         let (peer, tenant) = (wire.peer(), dispatcher.tenant());
         tracing::info!(%peer, %tenant, identity = %dispatcher.identity(), "connection made");

@@ -32,8 +32,19 @@ impl Socket {
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         on!(self, socket => loop {
             ready!(socket.poll_read_ready(cx))?;
-            if let Some(read) = unless_blocked(socket.try_read(buffer)) {
-                return Poll::Ready(read);
+            let mut read = None;
+            let tried = socket.try_io(Interest::READABLE, || {
+                let (taken, _) = recv(socket, &mut *buffer, RecvFlags::empty())?;
+                read = Some(taken);
+                // Where less came than there is room for there is no more: telling tokio so saves the call that would find
+                // that out. What comes meanwhile is told anew.
+                if (1..buffer.len()).contains(&taken) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, tried) {
+                (Some(read), _) => return Poll::Ready(Ok(read)),
+                (None, Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
+                (None, Err(error)) => return Poll::Ready(Err(error)),
+                (None, Ok(())) => {}
             }
         })
     }

@@ -1,0 +1,152 @@
+//! The host's event loops: a thread for each core, on which connections are served and short commands run.
+//!
+//! A connection stays on its loop, so that nothing of a usual line goes from one thread to another: not its socket's
+//! readiness, not its timers, not its task. What computes for longer is handed to the workers; see `sandbox/drive.rs`.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::CancellationToken;
+
+use crate::wire::outbox;
+use crate::wire::socket::Socket;
+
+/// Tasks that a loop polls before it looks at its sockets again. Each may compute for a tick.
+pub const EVENT_INTERVAL: u32 = 16;
+
+/// All event loops. Dropping them ends their threads.
+pub struct Loops {
+    loops: Vec<Arc<Loop>>,
+    stop: CancellationToken,
+}
+
+struct Loop {
+    runtime: Handle,
+    connections: AtomicUsize,
+    /// Whether connections are accepted on it.
+    accepts: bool,
+}
+
+/// A connection's place on a loop.
+pub struct Seat {
+    on: Arc<Loop>,
+}
+
+impl Loops {
+    /// Starts so many loops, one at least.
+    ///
+    /// # Errors
+    /// When the operating system gives no threads, or none of what a loop waits with.
+    pub fn start(count: usize) -> io::Result<Loops> {
+        let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
+        for number in 0..count.max(1) {
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(EVENT_INTERVAL)
+                .on_thread_park(outbox::end_round)
+                .build()?;
+            let handle = runtime.handle().clone();
+            let stop = loops.stop.clone();
+            thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
+                outbox::open();
+                runtime.block_on(stop.cancelled());
+                // Whatever its blocking pool still does was cancelled; it is not waited for.
+                runtime.shutdown_background();
+            })?;
+            loops.loops.push(Arc::new(Loop {
+                runtime: handle,
+                connections: AtomicUsize::new(0),
+                accepts: number == 0,
+            }));
+        }
+        Ok(loops)
+    }
+
+    /// The loop on which connections are accepted.
+    pub fn accepting(&self) -> &Handle {
+        // There always is a first.
+        &self.loops[0].runtime
+    }
+
+    /// A place on the loop that has the fewest connections.
+    pub fn seat(&self) -> Seat {
+        let connections = |on: &&Arc<Loop>| on.connections.load(Ordering::Relaxed);
+        let on = self.loops.iter().min_by_key(connections).unwrap_or(&self.loops[0]);
+        on.connections.fetch_add(1, Ordering::Relaxed);
+        Seat { on: Arc::clone(on) }
+    }
+}
+
+impl Drop for Loops {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Seat {
+    /// The loop.
+    pub fn runtime(&self) -> &Handle {
+        &self.on.runtime
+    }
+
+    /// Has the loop watch a socket that was accepted just now.
+    ///
+    /// # Errors
+    /// When the kernel does not let it.
+    pub fn take(&self, socket: Socket) -> io::Result<Socket> {
+        if self.on.accepts {
+            return Ok(socket);
+        }
+        let _entered = self.on.runtime.enter();
+        Ok(match socket {
+            Socket::Tcp(socket) => Socket::Tcp(TcpStream::from_std(socket.into_std()?)?),
+            Socket::Unix(socket) => Socket::Unix(UnixStream::from_std(socket.into_std()?)?),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.on.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_spread() {
+        let loops = Loops::start(3).unwrap();
+        let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
+        assert_eq!(counts(), [2, 2, 2]);
+        seats.truncate(1);
+        assert_eq!(counts(), [1, 0, 0]);
+        seats.push(loops.seat());
+        assert_eq!(counts().iter().max(), Some(&1));
+    }
+
+    #[test]
+    fn a_socket_moves_to_its_loop() {
+        let loops = Loops::start(2).unwrap();
+        let (_first, second) = (loops.seat(), loops.seat());
+        let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let here = {
+            let _entered = loops.accepting().enter();
+            Socket::Unix(UnixStream::from_std(here).unwrap())
+        };
+        let here = second.take(here).unwrap();
+        let read = second.runtime().spawn(async move {
+            let mut buffer = [0; 8];
+            std::future::poll_fn(|cx| here.poll_read(cx, &mut buffer)).await
+        });
+        io::Write::write_all(&mut &there, b"line\n").unwrap();
+        assert_eq!(loops.accepting().block_on(read).unwrap().unwrap(), 5);
+    }
+}

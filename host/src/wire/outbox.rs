@@ -1,0 +1,80 @@
+//! Replies of several connections that go out together.
+//!
+//! Sending a reply may wake its reader, which on a busy machine costs as much as running a small command. So an event loop
+//! sends the first reply of a round at once, and the others when it has run all the lines that came with it: their readers
+//! then find several. A round ends before the loop waits. A loop that never does looks after those that wait whenever it
+//! begins a line that may compute, and between the turns of connections that only send.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Wire;
+
+/// Replies that wait at most.
+const MOST: usize = 32;
+/// How long a reply may wait already when one more line is begun.
+const LATE: Duration = Duration::from_micros(100);
+
+thread_local! {
+    /// There is one on each event loop.
+    static OUTBOX: RefCell<Option<Outbox>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Outbox {
+    /// Whether a reply was sent in this round.
+    has_sent: bool,
+    waiting: Vec<Arc<Wire>>,
+    /// When the first of those that wait had been asked for.
+    since: Option<Instant>,
+}
+
+/// Gives this thread an outbox.
+pub fn open() {
+    OUTBOX.set(Some(Outbox::default()));
+}
+
+/// Whether a reply to a line that came at `asked` is to wait, in which case it is sent by [`end_round`]. Never so on a
+/// thread without an outbox.
+pub fn takes(wire: &Arc<Wire>, asked: Instant) -> bool {
+    hurry(asked);
+    OUTBOX.with_borrow_mut(|outbox| {
+        let Some(outbox) = outbox.as_mut().filter(|outbox| outbox.has_sent && outbox.waiting.len() < MOST) else {
+            if let Some(outbox) = outbox {
+                outbox.has_sent = true;
+            }
+            return false;
+        };
+        outbox.since.get_or_insert(asked);
+        outbox.waiting.push(Arc::clone(wire));
+        true
+    })
+}
+
+/// Sends what waits if that has waited for long.
+pub fn hurry(now: Instant) {
+    let is_late = |outbox: &Outbox| outbox.since.is_some_and(|since| now.saturating_duration_since(since) > LATE);
+    if OUTBOX.with_borrow(|outbox| outbox.as_ref().is_some_and(is_late)) {
+        end_round();
+    }
+}
+
+/// Sends all that waits. Called before the loop waits for more.
+pub fn end_round() {
+    let mut waiting = OUTBOX.with_borrow_mut(|outbox| {
+        let Some(outbox) = outbox else { return Vec::new() };
+        outbox.has_sent = false;
+        outbox.since = None;
+        std::mem::take(&mut outbox.waiting)
+    });
+    for wire in waiting.drain(..) {
+        wire.send_waiting();
+    }
+    // The room is kept for the next round.
+    OUTBOX.with_borrow_mut(|outbox| {
+        if let Some(outbox) = outbox.as_mut().filter(|outbox| outbox.waiting.is_empty()) {
+            outbox.waiting = waiting;
+        }
+    });
+}
