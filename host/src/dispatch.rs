@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Account, Audit, Ledger};
@@ -30,8 +29,6 @@ pub struct Host {
     pub tenants: ArcSwap<Tenants>,
     /// What runs commands.
     pub sandbox: Arc<Sandbox>,
-    /// Where invocations go on that have to take turns. Without it they go on where they are.
-    pub workers: Option<Handle>,
     /// Places in the instance pool.
     pub instances: Arc<Semaphore>,
     /// Where what was done is recorded, if anywhere.
@@ -170,7 +167,7 @@ impl Dispatcher {
         outbox::hurry(began);
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(Arc::clone(&call.task));
-        let finished = match self.host.sandbox.run(call, places, self.host.workers.as_ref()).await {
+        let finished = match self.host.sandbox.run(&command.code.program, call).await {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
@@ -191,7 +188,9 @@ impl Dispatcher {
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
         // the instance for a client that does not read.
         let sent = if wire.has_line() { Ok(()) } else { wire.send_soon(asked) };
-        sent.map(|()| finished.into_failure())
+        let failure = finished.into_failure();
+        drop(places);
+        sent.map(|()| failure)
     }
 
     /// Puts a command aside that traps again and again.
@@ -242,7 +241,7 @@ impl Dispatcher {
         wire: &Wire,
         command: &Command,
         began: Instant,
-        finished: Option<&Finished<Places>>,
+        finished: Option<&Finished>,
         bytes: u64,
         outcome: &Outcome<'_>,
     ) {

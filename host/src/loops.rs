@@ -1,16 +1,23 @@
 //! The host's event loops: a thread for each core, on which connections are served and short commands run.
 //!
 //! A connection stays on its loop, so that nothing of a usual line goes from one thread to another: not its socket's
-//! readiness, not its timers, not its task. What computes for longer is handed to the workers; see `sandbox/drive.rs`.
+//! readiness, not its timers, not its task. What computes for longer goes to the
+//! workers; `sandbox/drive.rs` says when.
 
+use std::cell::Cell;
+use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::panic::resume_unwind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::wire::outbox;
 use crate::wire::socket::Socket;
@@ -52,6 +59,7 @@ impl Loops {
             let handle = runtime.handle().clone();
             let stop = loops.stop.clone();
             thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
+                IS_LOOP.set(true);
                 outbox::open();
                 runtime.block_on(stop.cancelled());
                 // Whatever its blocking pool still does was cancelled; it is not waited for.
@@ -78,6 +86,45 @@ impl Loops {
         let on = self.loops.iter().min_by_key(connections).unwrap_or(&self.loops[0]);
         on.connections.fetch_add(1, Ordering::Relaxed);
         Seat { on: Arc::clone(on) }
+    }
+}
+
+thread_local! {
+    static IS_LOOP: Cell<bool> = const { Cell::new(false) };
+    /// Whether what is being polled here is to go on among the workers.
+    static LEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has what is polled by [`run`] on an event loop go on among the workers once this poll is over. False on any other thread,
+/// where one may compute.
+pub fn leave() -> bool {
+    let is_loop = IS_LOOP.get();
+    LEAVES.set(is_loop);
+    is_loop
+}
+
+/// Polls a future until it ends: here, and among the workers from when it has asked for that. Dropping the result drops it
+/// too, at once or as soon as its worker notices.
+pub async fn run<F>(mut future: Pin<Box<F>>, workers: &Handle) -> F::Output
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let ended = poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if LEAVES.take() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    if let Some(ended) = ended.await {
+        return ended;
+    }
+    match AbortOnDropHandle::new(workers.spawn(future)).await {
+        Ok(ended) => ended,
+        Err(error) => match error.try_into_panic() {
+            // It is this connection's panic, wherever it happened.
+            Ok(panic) => resume_unwind(panic),
+            // The workers are gone, and the process with them.
+            Err(_) => pending().await,
+        },
     }
 }
 
@@ -129,6 +176,22 @@ mod tests {
         assert_eq!(counts(), [1, 0, 0]);
         seats.push(loops.seat());
         assert_eq!(counts().iter().max(), Some(&1));
+    }
+
+    #[test]
+    fn what_leaves_a_loop_ends_among_the_workers() {
+        let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let loops = Loops::start(1).unwrap();
+        let asks = || async {
+            let began_on = thread::current().id();
+            poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
+            began_on == thread::current().id()
+        };
+        let handle = workers.handle().clone();
+        let stayed = loops.accepting().spawn(async move { run(Box::pin(asks()), &handle).await });
+        assert!(!workers.block_on(stayed).unwrap());
+        // On any other thread there is nothing to leave.
+        assert!(workers.block_on(run(Box::pin(asks()), workers.handle())));
     }
 
     #[test]

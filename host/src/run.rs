@@ -41,12 +41,12 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
     let name = config.tenant_named(arguments.tenant.as_deref())?.to_owned();
     config.server.max_invocations = Some(1);
+    let host = Arc::new(host(&config, &name, arguments)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let host = Arc::new(host(&config, &name, arguments)?);
     let (here, there) = UnixStream::pair().map_err(|error| format!("cannot make a connection: {error}"))?;
     let output = pump(there).map_err(|error| format!("cannot start a thread: {error}"))?;
     let command = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -82,7 +82,6 @@ fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
     Ok(Host {
         tenants: ArcSwap::from_pointee(tenants),
         sandbox,
-        workers: None,
         instances: Arc::new(Semaphore::new(config.invocations())),
         audit: ArcSwapOption::empty(),
     })

@@ -8,7 +8,6 @@ pub mod unfit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
@@ -19,7 +18,7 @@ use crate::capabilities::{self, Call, CommandPre};
 use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
 use crate::wire::Gone;
-use drive::{Cut, drive, move_on};
+use drive::{Cut, drive};
 use limits::MemoryLimiter;
 
 /// Host objects (children, streams, pollables) that an invocation may hold.
@@ -112,7 +111,7 @@ impl WasiView for State {
 }
 
 /// How an invocation ended, and what it took.
-pub struct Finished<H> {
+pub struct Finished {
     /// Whether it succeeded.
     pub outcome: Result<(), Failure>,
     /// CPU time used.
@@ -120,10 +119,10 @@ pub struct Finished<H> {
     /// The most memory in use, in bytes.
     pub memory: usize,
     /// The instance. Dropped after the reply is on its way, for taking it down needs time that the client need not wait.
-    _instance: Option<(Store<State>, H)>,
+    _store: Store<State>,
 }
 
-impl<H> Finished<H> {
+impl Finished {
     /// Takes the instance down, and keeps why it failed.
     pub fn into_failure(self) -> Option<Failure> {
         self.outcome.err()
@@ -176,26 +175,27 @@ impl Sandbox {
         })
     }
 
-    /// Runs one line. What it has to hold until its instance is gone is `held`. Fails only when the client is gone;
-    /// everything else is an outcome.
-    pub async fn run<H: Send + 'static>(
-        &self,
-        call: Arc<Call>,
-        held: H,
-        workers: Option<&Handle>,
-    ) -> Result<Finished<H>, Gone> {
-        let task = Arc::clone(&call.task);
-        let limits = &task.tenant.limits;
+    /// Runs one line. Fails only when the client is gone; everything else is an outcome.
+    pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
+        let mut store = store(program.engine(), Arc::clone(&call));
+        let limits = &call.tenant().limits;
         let deadline = Instant::now() + limits.timeout;
         let running = self.clock.run();
-        let invocation = drive(invoke(Arc::clone(&call), held), call, deadline);
-        // On the heap, so that it can go from one thread to another, and a connection without one is small.
-        let result = move_on(Box::pin(invocation), &task, workers).await;
-        drop(running);
-        let (result, instance) = match result {
-            Ok((result, instance)) => (Ok(result), Some(instance)),
-            Err(cut) => (Err(cut), None),
+        let run = async {
+            match program {
+                Program::Command(pre) => {
+                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &call.task.args).await
+                }
+                Program::Wasi(pre) => {
+                    let program = pre.instantiate_async(&mut store).await?;
+                    let result = program.wasi_cli_run().call_run(&mut store).await?;
+                    // A program that returns without success has said why by itself, just as one that exits with 1.
+                    result.map_err(|()| I32Exit(1).into()).map(Ok)
+                }
+            }
         };
+        let result = drive(run, &call, deadline).await;
+        drop(running);
         let outcome = match result {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
@@ -209,29 +209,8 @@ impl Sandbox {
             Err(Cut::Stopped) => Err(Failure::new(Code::Failed, "the command was stopped")),
             Err(Cut::Gone(gone)) => return Err(gone),
         };
-        Ok(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), _instance: instance })
+        Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), _store: store })
     }
-}
-
-/// Instantiates the command and calls it. Returns also what is left to be taken down.
-async fn invoke<H: Send + 'static>(
-    call: Arc<Call>,
-    held: H,
-) -> (wasmtime::Result<Result<(), String>>, (Store<State>, H)) {
-    let mut instance = (store(call.command.code.program.engine(), Arc::clone(&call)), held);
-    let store = &mut instance.0;
-    let run = async {
-        match &call.command.code.program {
-            Program::Command(pre) => pre.instantiate_async(&mut *store).await?.call_run(store, &call.task.args).await,
-            Program::Wasi(pre) => {
-                let program = pre.instantiate_async(&mut *store).await?;
-                let result = program.wasi_cli_run().call_run(store).await?;
-                // A program that returns without success has said why by itself, just as one that exits with 1.
-                result.map_err(|()| I32Exit(1).into()).map(Ok)
-            }
-        }
-    };
-    (run.await, instance)
 }
 
 /// A store for one invocation, with its bounds.

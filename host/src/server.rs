@@ -139,12 +139,12 @@ impl Server {
             audit: ArcSwapOption::from(audit.transpose()?.map(Arc::new)),
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
-            workers: Some(Handle::current()),
             instances: Arc::new(Semaphore::new(invocations)),
         };
         let loops = Loops::start(config::cores()).map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
-        let connections = Connections::new(host, Arc::clone(&loops), config.server.clone(), Tokens::of(config));
+        let connections =
+            Connections::new(host, Arc::clone(&loops), Handle::current(), config.server.clone(), Tokens::of(config));
         let connections = Arc::new(connections);
         let mut server = Server {
             connections,

@@ -5,16 +5,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
+use crate::engine::TICK;
 use crate::error::{Code, Failure};
 use crate::line::Line;
+use crate::loops;
+use crate::sandbox::cpu;
 use crate::wire::{Gone, Input, Wire, outbox};
 
-/// Lines after which a connection lets others go on. Lines that run no guest never wait, so one that sends nothing else
-/// would keep its thread.
-const LINES_PER_TURN: u64 = 64;
+/// Lines after which a connection lets others go on, if they have not taken a tick before. Lines that run no guest never
+/// wait, so one that sends nothing else would keep its thread.
+const LINES_PER_TURN: u32 = 64;
 
 /// Why a session ended, as the log has it.
 #[derive(Debug, thiserror::Error)]
@@ -40,8 +44,8 @@ pub enum End {
 }
 
 /// Serves one connection until it ends. Every reply that is due is sent before this returns, unless the client is gone.
-pub async fn serve(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &CancellationToken) -> End {
-    match run_lines(wire, dispatcher, drain).await {
+pub async fn serve(wire: &Arc<Wire>, dispatcher: &Arc<Dispatcher>, drain: &CancellationToken, workers: &Handle) -> End {
+    match run_lines(wire, dispatcher, drain, workers).await {
         Ok(end) => match wire.finish().await {
             Ok(()) => end,
             Err(gone) => End::Gone(gone),
@@ -55,37 +59,28 @@ pub async fn serve(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
     }
 }
 
-async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &CancellationToken) -> Result<End, Gone> {
-    for lines in 1_u64.. {
-        if lines % LINES_PER_TURN == 0 {
-            tokio::task::yield_now().await;
-            outbox::hurry(Instant::now());
-        }
-        if wire.is_full() {
-            wire.below_high_water().await?;
-        }
-        // What has arrived is run; nothing more is read once the server is stopping.
-        if drain.is_cancelled() && !wire.has_line() {
-            break;
-        }
+async fn run_lines(
+    wire: &Arc<Wire>,
+    dispatcher: &Arc<Dispatcher>,
+    drain: &CancellationToken,
+    workers: &Handle,
+) -> Result<End, Gone> {
+    // What has arrived is run; nothing more is read once the server is stopping.
+    while !drain.is_cancelled() || wire.has_line() {
         let input = tokio::select! {
             biased;
             () = drain.cancelled(), if !drain.is_cancelled() => continue,
             input = wire.next_line() => input?,
         };
         let refusal = match input {
-            Input::Line(Line::Text(line)) => {
-                dispatcher.run_line(wire, &line).await?;
-                if wire.is_closing() {
-                    return Ok(End::Closed);
+            Input::Line(line) => {
+                // On the heap, so that it can go to another thread, and a connection without lines is small.
+                let lines = Box::pin(run_lines_at_hand(Arc::clone(wire), Arc::clone(dispatcher), line));
+                match loops::run(lines, workers).await? {
+                    Some(end) => return Ok(end),
+                    None => continue,
                 }
-                continue;
             }
-            Input::Line(Line::BadEncoding) => {
-                wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line());
-                continue;
-            }
-            Input::Line(Line::TooLong) => Failure::new(Code::LineTooLong, dispatcher.too_long_text()),
             Input::End { incomplete: true } => {
                 Failure::new(Code::IncompleteLine, "the input ended before the line did; it was not run")
             }
@@ -93,8 +88,40 @@ async fn run_lines(wire: &Arc<Wire>, dispatcher: &Dispatcher, drain: &Cancellati
             Input::Idle => Failure::new(Code::Timeout, "no line came for too long"),
             Input::Slow => Failure::new(Code::Timeout, "the line took too long to arrive"),
         };
-        wire.say(&refusal.line());
-        return Ok(End::Refused(refusal.code));
+        return Ok(refuse(wire, &refusal));
     }
     Ok(End::Draining)
+}
+
+/// Runs a line and those that have arrived behind it.
+async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: Line) -> Result<Option<End>, Gone> {
+    let (mut next, mut lines, mut began) = (Some(first), 0, Instant::now());
+    while let Some(line) = next {
+        match line {
+            Line::Text(line) => dispatcher.run_line(&wire, &line).await?,
+            Line::BadEncoding => wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line()),
+            Line::TooLong => {
+                return Ok(Some(refuse(&wire, &Failure::new(Code::LineTooLong, dispatcher.too_long_text()))));
+            }
+        }
+        if wire.is_closing() {
+            return Ok(Some(End::Closed));
+        }
+        if wire.is_full() {
+            wire.below_high_water().await?;
+        }
+        lines += 1;
+        if lines == LINES_PER_TURN || cpu::last_end().is_some_and(|end| end.saturating_duration_since(began) > TICK) {
+            tokio::task::yield_now().await;
+            (lines, began) = (0, Instant::now());
+            outbox::hurry(began);
+        }
+        next = wire.line_at_hand();
+    }
+    Ok(None)
+}
+
+fn refuse(wire: &Wire, refusal: &Failure) -> End {
+    wire.say(&refusal.line());
+    End::Refused(refusal.code)
 }

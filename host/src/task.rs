@@ -36,9 +36,6 @@ pub struct Task {
     /// Children that it has.
     children: AtomicUsize,
     stopped: AtomicBool,
-    /// Whether it may run only in turn, and whether it is where turns are taken.
-    wants_turns: AtomicBool,
-    takes_turns: AtomicBool,
     driver: AtomicWaker,
 }
 
@@ -57,8 +54,6 @@ impl Task {
             peak_memory: AtomicUsize::new(0),
             children: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
-            wants_turns: AtomicBool::new(false),
-            takes_turns: AtomicBool::new(false),
             driver: AtomicWaker::new(),
         }
     }
@@ -102,25 +97,6 @@ impl Task {
         let place = |children: usize| (children < most).then_some(children + 1);
         self.children.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).ok()?;
         Some(ChildPlace { task: Arc::clone(self) })
-    }
-
-    /// Whether it is where turns are taken. If it is not it has to be brought there, and runs no more until it is.
-    pub fn takes_turns(&self) -> bool {
-        let takes_turns = self.takes_turns.load(Ordering::Relaxed);
-        if !takes_turns {
-            self.wants_turns.store(true, Ordering::Relaxed);
-        }
-        takes_turns
-    }
-
-    /// Whether it has to be brought to where turns are taken.
-    pub fn wants_turns(&self) -> bool {
-        self.wants_turns.load(Ordering::Relaxed) && !self.takes_turns.load(Ordering::Relaxed)
-    }
-
-    /// Says that it is where turns are taken.
-    pub fn take_turns(&self) {
-        self.takes_turns.store(true, Ordering::Relaxed);
     }
 
     /// Stops it: whoever drives it is woken, and ends it.

@@ -169,7 +169,7 @@ impl Wire {
 
     /// The next line. Sends what is buffered before it waits.
     pub async fn next_line(self: &Arc<Wire>) -> Result<Input, Gone> {
-        if let Some(input) = self.buffered_line() {
+        if let Some(input) = self.buffered_input() {
             return Ok(input);
         }
         let began = Instant::now();
@@ -186,19 +186,26 @@ impl Wire {
                 Err(_) if line_began.is_some() => return Ok(Input::Slow),
                 Err(_) => return Ok(Input::Idle),
             }
-            if let Some(input) = self.buffered_line() {
+            if let Some(input) = self.buffered_input() {
                 return Ok(input);
             }
         }
     }
 
-    /// The next line where it needs no waiting.
-    fn buffered_line(&self) -> Option<Input> {
+    /// The next line if it has arrived already.
+    pub fn line_at_hand(&self) -> Option<Line> {
         let mut input = lock(&self.input);
-        if let Some(line) = input.lines.next_line() {
-            input.line_began = None;
+        let line = input.lines.next_line()?;
+        input.line_began = None;
+        Some(line)
+    }
+
+    /// What is to be had without waiting.
+    fn buffered_input(&self) -> Option<Input> {
+        if let Some(line) = self.line_at_hand() {
             return Some(Input::Line(line));
         }
+        let mut input = lock(&self.input);
         if input.ended {
             return Some(Input::End { incomplete: input.lines.has_partial() });
         }

@@ -24,6 +24,8 @@ const FRESH: Duration = Duration::from_millis(10);
 thread_local! {
     /// The poll that this thread is in; the epoch callback has no other way to the invocation's account.
     static SLICE: Cell<Option<Slice>> = const { Cell::new(None) };
+    /// When its last poll ended.
+    static LAST_END: Cell<Option<Instant>> = const { Cell::new(None) };
     /// What the thread's clock said, and when.
     static KNOWN: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
 }
@@ -46,9 +48,9 @@ impl Slice {
         Slice { began, cpu, is_precise, left: budget.saturating_sub(used) }
     }
 
-    /// CPU time since it began.
-    fn elapsed(&self) -> Duration {
-        let elapsed = self.began.elapsed();
+    /// CPU time from its beginning until `now`.
+    fn until(&self, now: Instant) -> Duration {
+        let elapsed = now.saturating_duration_since(self.began);
         let computed = || thread_cpu().saturating_sub(self.cpu);
         if self.is_precise {
             computed()
@@ -61,13 +63,20 @@ impl Slice {
     }
 }
 
+/// When this thread last came to the end of a poll of an invocation.
+pub fn last_end() -> Option<Instant> {
+    LAST_END.get()
+}
+
 /// Runs one poll of an invocation that has used `used` of `budget` so far, and returns how long it took.
 pub fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
     let slice = Slice::begin(used, budget);
     SLICE.set(Some(slice));
     let result = poll();
     SLICE.set(None);
-    (result, slice.elapsed())
+    let now = Instant::now();
+    LAST_END.set(Some(now));
+    (result, slice.until(now))
 }
 
 /// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.
@@ -80,7 +89,9 @@ pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// The epoch callback of every store: stops a guest whose budget is used up, and makes any other yield its thread.
 pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     match SLICE.get() {
-        Some(slice) if slice.elapsed() > slice.left => Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into()),
+        Some(slice) if slice.until(Instant::now()) > slice.left => {
+            Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into())
+        }
         _ => Ok(UpdateDeadline::Yield(1)),
     }
 }

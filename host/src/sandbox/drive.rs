@@ -5,21 +5,16 @@
 //! tick goes on among the workers, where it takes turns on the processors with those of other tenants. So do all lines of a
 //! tenant that has used much lately, so that many short ones are no way round it.
 
-use std::future::{Future, pending, poll_fn};
-use std::panic::resume_unwind;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-
-use tokio_util::task::AbortOnDropHandle;
 
 use super::cpu;
 use crate::capabilities::Call;
 use crate::engine::TICK;
-use crate::task::Task;
+use crate::loops;
 use crate::tenants::Place;
 use crate::wire::Gone;
 
@@ -36,40 +31,10 @@ pub enum Cut {
     Gone(Gone),
 }
 
-/// Polls `driven` until it ends: here, and from when it has to take turns among the workers. Dropping the result drops it
-/// too, at once or as soon as its worker notices.
-pub async fn move_on<F>(mut driven: Pin<Box<F>>, task: &Task, workers: Option<&Handle>) -> F::Output
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    let Some(workers) = workers else {
-        task.take_turns();
-        return driven.await;
-    };
-    let ended = poll_fn(|cx| match driven.as_mut().poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending if task.wants_turns() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    if let Some(ended) = ended.await {
-        return ended;
-    }
-    task.take_turns();
-    match AbortOnDropHandle::new(workers.spawn(driven)).await {
-        Ok(ended) => ended,
-        Err(error) => match error.try_into_panic() {
-            // It is this connection's panic, wherever it happened.
-            Ok(panic) => resume_unwind(panic),
-            // The workers are gone, and the process with them.
-            Err(_) => pending().await,
-        },
-    }
-}
-
 /// Polls `run` until it ends or has to be cut off. Dropping `run` then cancels everything that it had under way.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<F: Future>(run: F, call: Arc<Call>, deadline: Instant) -> Result<F::Output, Cut> {
+pub async fn drive<F: Future>(run: F, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
     let (task, wire) = (&call.task, &call.wire);
     let mut run = pin!(run);
     let mut turn = Turn::default();
@@ -77,16 +42,13 @@ pub async fn drive<F: Future>(run: F, call: Arc<Call>, deadline: Instant) -> Res
     let mut failure = None;
     poll_fn(|cx| {
         let budget = call.tenant().limits.cpu;
-        if let Poll::Ready(place) = turn.poll(cx, &call) {
+        if let Poll::Ready(place) = turn.poll(cx, call) {
             let (polled, used) = cpu::measure(task.cpu(), budget, || run.as_mut().poll(cx));
             drop(place);
             task.charge(used);
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
-        }
-        if task.wants_turns() {
-            return Poll::Pending;
         }
         if task.cpu() > budget {
             return Poll::Ready(Err(Cut::Cpu));
@@ -140,7 +102,7 @@ impl Turn {
             if !is_long && (part.is_alone || !tenant.cpu.is_busy()) {
                 return Poll::Ready(None);
             }
-            if !call.task.takes_turns() {
+            if loops::leave() {
                 return Poll::Pending;
             }
             self.place = Some(Box::pin(part.turns.clone().acquire()));

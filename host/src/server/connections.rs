@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +37,8 @@ pub struct Connections {
     pub host: Arc<Host>,
     /// The threads that serve them.
     pub loops: Arc<Loops>,
+    /// Where what computes for longer goes on.
+    pub workers: Handle,
     /// The tokens that are accepted.
     pub tokens: ArcSwap<Tokens>,
     /// Who has shown wrong tokens.
@@ -62,10 +65,17 @@ pub struct Connections {
 
 impl Connections {
     /// No connections yet.
-    pub fn new(host: Host, loops: Arc<Loops>, settings: config::Server, tokens: Tokens) -> Connections {
+    pub fn new(
+        host: Host,
+        loops: Arc<Loops>,
+        workers: Handle,
+        settings: config::Server,
+        tokens: Tokens,
+    ) -> Connections {
         Connections {
             host: Arc::new(host),
             loops,
+            workers,
             tokens: ArcSwap::from_pointee(tokens),
             failures: Failures::default(),
             handshakes: Arc::default(),
@@ -164,10 +174,7 @@ impl Connections {
             }
         };
         // A handshake computes for longer than most commands.
-        match &self.host.workers {
-            Some(workers) => self.tasks.spawn_on(shake, workers),
-            None => self.tasks.spawn(shake),
-        };
+        self.tasks.spawn_on(shake, &self.workers);
     }
 
     /// Gives a connection its places and its task, or turns it away.
@@ -196,11 +203,11 @@ impl Connections {
     async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, seat: Seat, max_line: usize) {
         let Arrival { wire, tenant, identity, standing, .. } = arrival;
         let _places = (place, seat);
-        let dispatcher = Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line);
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line));
         let (peer, tenant) = (wire.peer(), dispatcher.tenant());
         tracing::info!(%peer, %tenant, identity = %dispatcher.identity(), "connection made");
         let ended = tokio::select! {
-            ended = session::serve(&wire, &dispatcher, &self.draining) => ended,
+            ended = session::serve(&wire, &dispatcher, &self.draining, &self.workers) => ended,
             () = self.aborting.cancelled() => session::End::Draining,
             () = self.withdrawn(standing) => session::End::Revoked,
         };

@@ -98,14 +98,13 @@ impl World {
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let host = Arc::new(Host {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
-            workers: None,
             instances: Arc::new(Semaphore::new(INVOCATIONS)),
             audit: ArcSwapOption::from_pointee(Some(audit)),
         });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let has_children = !config.tenants["default"].grants.process.is_empty();
         World { runtime: Some(runtime), host, tenant, config, has_children, directory }
     }
