@@ -47,6 +47,8 @@ const DEFAULT_TENANT: &str = "default";
 const DEFAULT_COMMANDS: &str = "commands";
 /// Invocations at once for which there is room however few the tenants may have, so that tenants can be added.
 const FEWEST_INVOCATIONS: usize = 256;
+/// The fewest file operations at once that are the default: a tenant whose file system hangs must not have the only place.
+const FEWEST_FILE_JOBS: usize = 2;
 /// The address of the listener that there is when none is named.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9999);
 
@@ -157,6 +159,9 @@ pub struct Server {
     /// Hash jobs at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub hash_jobs: usize,
+    /// File operations of WASI programs at once, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub file_jobs: usize,
     /// Compilations at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub compile_jobs: usize,
@@ -186,6 +191,7 @@ impl Default for Server {
             max_invocations: None,
             memory: None,
             hash_jobs: cores(),
+            file_jobs: cores().max(FEWEST_FILE_JOBS),
             compile_jobs: cores(),
             startup_timeout: Duration::from_secs(60),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),

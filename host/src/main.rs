@@ -36,6 +36,9 @@ use clap::Parser;
 use cli::{Action, Check, Cli, Inspect, Output, Serve, Suggest, Token};
 use config::{Config, Overrides};
 
+/// Threads for blocking work that has no place of its own among the jobs: starting children, which is short, and reading the
+/// commands directories.
+const BLOCKING_THREADS: usize = 512;
 /// The first descriptor after the standard ones.
 const FIRST_INHERITED: i32 = 3;
 
@@ -67,6 +70,8 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
         // One more than there are turns for guests that compute, so that there always is one for everything else; whoever
         // has been busy least goes first, by the operating system's own rule.
         .worker_threads(config::cores() + 1)
+        // Whoever has a place for a job has a thread for it, whatever hangs elsewhere.
+        .max_blocking_threads(BLOCKING_THREADS + config.server.hash_jobs + config.server.file_jobs)
         // Sockets are looked at this often while guests that only compute take turns on the workers, each for a tick.
         .event_interval(16)
         .build()

@@ -254,6 +254,10 @@ impl Server {
             kept("server.hash-jobs");
             new.hash_jobs = old.hash_jobs;
         }
+        if new.file_jobs != old.file_jobs {
+            kept("server.file-jobs");
+            new.file_jobs = old.file_jobs;
+        }
         if new.compile_jobs != old.compile_jobs {
             kept("server.compile-jobs");
             new.compile_jobs = old.compile_jobs;

@@ -18,6 +18,8 @@ const UNTURNED: f64 = 0.25;
 pub struct Shares {
     hash_jobs: Arc<Semaphore>,
     most_hash_jobs: usize,
+    file_jobs: Arc<Semaphore>,
+    most_file_jobs: usize,
     most_compile_jobs: usize,
     turns: Arc<Semaphore>,
     cores: usize,
@@ -31,6 +33,8 @@ impl Shares {
         Shares {
             hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
             most_hash_jobs: server.hash_jobs,
+            file_jobs: Arc::new(Semaphore::new(server.file_jobs)),
+            most_file_jobs: server.file_jobs,
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Semaphore::new(cores)),
             cores,
@@ -53,8 +57,10 @@ impl Shares {
     /// The part of one tenant of `tenants`.
     pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
+        let file_jobs = limits.file_jobs.unwrap_or_else(|| share(self.most_file_jobs, tenants));
         Part {
             hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(hash_jobs)) },
+            file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Semaphore::new(file_jobs)) },
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
@@ -70,6 +76,8 @@ impl Shares {
 pub struct Part {
     /// Places for hash jobs.
     pub hash_jobs: Places,
+    /// Places for file operations of WASI programs.
+    pub file_jobs: Places,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
     /// Turns on the processors.
@@ -105,6 +113,13 @@ impl Places {
     #[cfg(test)]
     pub fn free(&self) -> [usize; 2] {
         [self.all.available_permits(), self.own.available_permits()]
+    }
+
+    /// A place if there is one free here and now. Nobody who waits is passed by: what becomes free is theirs.
+    pub fn try_acquire(&self) -> Option<Place> {
+        let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Place { _own: own, _all: all })
     }
 
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
