@@ -202,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_free_or_not() {
+        let all = Arc::new(Semaphore::new(2));
+        let places = |own| Places { all: Arc::clone(&all), own: Arc::new(Semaphore::new(own)) };
+        let (one, other, third) = (places(1), places(1), places(1));
+        let taken = one.try_acquire();
+        assert!(taken.is_some() && one.try_acquire().is_none());
+        let of_another = other.try_acquire();
+        assert!(of_another.is_some() && third.try_acquire().is_none());
+        // Whoever found none of the host's has given back its own.
+        assert_eq!(third.free(), [0, 1]);
+        drop(taken);
+        assert!(third.try_acquire().is_some());
+    }
+
+    #[test]
     fn memory_in_use_is_bounded() {
         let memory = MemoryInUse::default();
         assert!(memory.take(60, 100) && !memory.take(41, 100) && memory.take(40, 100));
