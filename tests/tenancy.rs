@@ -104,7 +104,8 @@ fn cpu_time_of_file_operations_counts() {
         let used = machine::cpu_ticks(host.pid()) - before;
         if used >= 200 {
             let records = fs::read_to_string(&audit).expect("records");
-            let of_line = |record: &Value| record["arguments"][2] == times.to_string();
+            let word = times.to_string();
+            let of_line = |record: &Value| record["arguments"][2] == word;
             let mut records = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
             let record = records.find(of_line).expect("a record of it");
             break (f64::from(used) / 100.0, record["cpu-seconds"].as_f64().expect("seconds"));
