@@ -113,7 +113,8 @@ fn cpu_time_of_file_operations_counts() {
         times *= 4;
     };
     println!("{times} operations: the host used {used} s, the line was charged {charged} s");
-    assert!(charged > used / 2.0, "of {used} seconds {charged} were charged");
+    // By itself the program computes for a tenth of it.
+    assert!(charged > used / 3.0, "of {used} seconds {charged} were charged");
 }
 
 #[test]

@@ -11,20 +11,28 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Call;
 use crate::sandbox::{Stop, cpu};
-use crate::tenants::Place;
+use crate::tenants::{Place, Places};
 
 /// A piece of work under way. Dropping it gives up what has not begun; what has begun comes to its end, and has its place
 /// until then.
 pub struct Job<T>(AbortOnDropHandle<Option<T>>);
 
 impl<T: Send + 'static> Job<T> {
-    /// Begins as soon as there is a place.
+    /// Begins a file operation as soon as there is a place for it.
     pub fn begin(call: &Call, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let task = Arc::clone(&call.task);
         let places = task.tenant.part().file_jobs.clone();
-        let work = move |place: Place| {
+        Job::in_place(places, move || {
             let (done, used) = cpu::measure_aside(work);
             task.charge(used);
+            done
+        })
+    }
+
+    /// Begins, as soon as one of the places is free, work that looks after its account itself.
+    pub fn in_place(places: Places, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+        let work = move |place: Place| {
+            let done = work();
             drop(place);
             Some(done)
         };
