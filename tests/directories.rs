@@ -59,6 +59,10 @@ fn refuses_changes(host: &Host, name: &Path, data: &Path) {
         "touch note".to_owned(),
         "open-to-write note".to_owned(),
         "set-size note".to_owned(),
+        "rewrite note".to_owned(),
+        "retime note".to_owned(),
+        "stream-to note".to_owned(),
+        "append-to note".to_owned(),
     ];
     for act in acts {
         let answer = program.line(&act);
@@ -136,6 +140,30 @@ fn a_directory_granted_for_writing_is_written() {
     assert_eq!(fs::read_to_string(data.join("linked")).expect("a file"), "hello-world");
     assert_eq!(fs::metadata(data.join("note")).expect("a file").mtime(), 1_000_000);
     assert_eq!(fs::metadata(data.join("note")).expect("a file").len(), 0);
+}
+
+#[test]
+fn every_function_of_a_descriptor_does_what_it_says() {
+    let (builder, data) = granting("write = true");
+    let host = builder.start();
+    let mut program = Program::of(&host);
+    assert_eq!(
+        program.line("about note"),
+        "DescriptorType::RegularFile of 7 bytes, DescriptorFlags { bits: 1 }\nDescriptorType::Directory \
+         DescriptorFlags { bits: 33 }\nsame: true true true, of another: false"
+    );
+    // Ten bytes from the fifth on, of which three are left.
+    assert_eq!(program.line("descriptor new"), "10 [0, 48, 49, 50] false [] true 1");
+    assert_eq!(fs::read(data.join("new")).expect("a file"), b"\0\0\0\0\x00012");
+    // Without the `a`, which is skipped, and with `bc` at the end, where it was copied to.
+    let read = r"65536 0 0 \x00\x00\x00\x00deendbc invalid";
+    assert_eq!(program.line("streams stream"), read);
+    assert_eq!(fs::read(data.join("stream")).expect("a file"), b"\0\0abc\0\0deendbc");
+    assert_eq!(program.line("unflushed late written"), "done");
+    assert_eq!(fs::read_to_string(data.join("late")).expect("a file"), "written");
+    for refused in ["about none", "descriptor sub", "rewrite note", "stream-to sub"] {
+        assert!(program.line(refused).starts_with("refused: "), "{refused}");
+    }
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! What a tenant's lines use all together is bounded, and what one tenant does is no other's business.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Host, HostBuilder, eventually, machine, pipe_into};
+use serde_json::Value;
+
+use crate::support::{Client, Host, HostBuilder, eventually, machine, pipe_into, quoted};
 
 const OTHER: &str = "[tenants.other]\ncommands = [\"commands\"]";
 
@@ -70,6 +74,83 @@ fn cpu_time_of_hash_jobs_counts() {
     let mut client = host.connect();
     client.reply(format!("hash sha1 {}", file.display())).fails_with("cpu");
     eventually("the job has ended", || machine::times_open(host.pid(), &file) == 0);
+}
+
+/// Where the kernel does the work: a thousand steps to where one is.
+fn long_path() -> String {
+    "sub/../".repeat(500) + "."
+}
+
+/// A host whose first tenant finds a directory open, and keeps records.
+fn with_files(builder: HostBuilder) -> (HostBuilder, PathBuf) {
+    let builder = builder.fixture("wasi-files");
+    let (data, audit) = (builder.files().join("data"), builder.files().with_file_name("audit.jsonl"));
+    fs::create_dir_all(data.join("sub")).expect("directories");
+    let grant = format!("[[tenants.default.grants.directory]]\npath = {}\nas = \"/d\"", quoted(&data));
+    (builder.more(&grant).more(&format!("[audit]\nfile = {}", quoted(&audit))), audit)
+}
+
+#[test]
+fn cpu_time_of_file_operations_counts() {
+    let (builder, audit) = with_files(HostBuilder::new());
+    let host = builder.limit("cpu = \"10m\"").limit("timeout = \"10m\"").start();
+    let mut client = host.connect();
+    // Until it is a matter of seconds, however fast the machine is.
+    let mut times = 500;
+    let (used, charged) = loop {
+        let before = machine::cpu_ticks(host.pid());
+        let line = format!("wasi-files resolve {} {times}", long_path());
+        client.reply(&line).is(["done"]);
+        let used = machine::cpu_ticks(host.pid()) - before;
+        if used >= 200 {
+            let records = fs::read_to_string(&audit).expect("records");
+            let word = times.to_string();
+            let of_line = |record: &Value| record["arguments"][2] == word;
+            let mut records = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
+            let record = records.find(of_line).expect("a record of it");
+            break (f64::from(used) / 100.0, record["cpu-seconds"].as_f64().expect("seconds"));
+        }
+        times *= 4;
+    };
+    println!("{times} operations: the host used {used} s, the line was charged {charged} s");
+    // By itself the program computes for a tenth of it.
+    assert!(charged > used / 3.0, "of {used} seconds {charged} were charged");
+}
+
+#[test]
+fn a_line_ends_whose_file_operations_used_up_its_time() {
+    let (builder, _) = with_files(HostBuilder::new());
+    let host = builder.limit("cpu = \"300ms\"").limit("timeout = \"10m\"").start();
+    let mut client = host.connect();
+    client.reply(format!("wasi-files resolve {} 1000000000", long_path())).fails_with("cpu");
+    client.reply("echo on").is(["on"]);
+}
+
+#[test]
+fn another_tenants_files_are_served_meanwhile() {
+    let (builder, _) = with_files(HostBuilder::new().server("file-jobs = 2"));
+    fs::write(builder.files().join("data/note"), "in data").expect("a file");
+    let grant = format!(
+        "[[tenants.other.grants.directory]]\npath = {}\nas = \"/d\"\n[tenants.other.limits]\nconcurrency = 4",
+        quoted(&builder.files().join("data"))
+    );
+    let builder = builder.limit("cpu = \"10m\"").limit("timeout = \"10m\"").limit("concurrency = 32").more(&grant);
+    let host = two_tenants(builder);
+    let mut clients: Vec<Client> = (0..32).map(|_| host.connect()).collect();
+    for client in &mut clients {
+        client.send(format!("wasi-files resolve {} 1000000000\n", long_path()));
+    }
+    for client in &clients {
+        host.wait_for_log(&["line received", &client.address().to_string()]);
+    }
+    for _ in 0..20 {
+        other(&host).reply("wasi-files read /d/note").is(["in data"]);
+    }
+    assert!(clients.iter_mut().all(Client::is_silent), "one of them has ended");
+    clients.into_iter().for_each(Client::vanish);
+    eventually("the first tenant's files are served again", || {
+        host.connect().reply("wasi-files read /d/note").lines == ["in data"]
+    });
 }
 
 #[test]

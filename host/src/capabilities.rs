@@ -7,6 +7,7 @@ mod catalog;
 mod connection;
 mod digest;
 mod directories;
+mod jobs;
 mod log;
 mod paths;
 mod process;

@@ -45,8 +45,13 @@ const DEFAULT_FILE: &str = "wasmline.toml";
 const DEFAULT_TENANT: &str = "default";
 /// Where that tenant's commands are unless something else is said.
 const DEFAULT_COMMANDS: &str = "commands";
+/// Threads for blocking work that has no place of its own among the jobs: starting children, which is short, and reading the
+/// commands directories.
+const BLOCKING_THREADS: usize = 512;
 /// Invocations at once for which there is room however few the tenants may have, so that tenants can be added.
 const FEWEST_INVOCATIONS: usize = 256;
+/// The fewest file operations at once that are the default: a tenant whose file system hangs must not have the only place.
+const FEWEST_FILE_JOBS: usize = 2;
 /// The address of the listener that there is when none is named.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9999);
 
@@ -157,6 +162,9 @@ pub struct Server {
     /// Hash jobs at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub hash_jobs: usize,
+    /// File operations of WASI programs at once, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub file_jobs: usize,
     /// Compilations at once, all tenants together.
     #[serde(deserialize_with = "units::count")]
     pub compile_jobs: usize,
@@ -186,6 +194,7 @@ impl Default for Server {
             max_invocations: None,
             memory: None,
             hash_jobs: cores(),
+            file_jobs: cores().max(FEWEST_FILE_JOBS),
             compile_jobs: cores(),
             startup_timeout: Duration::from_secs(60),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
@@ -225,6 +234,11 @@ impl Config {
     pub fn invocations(&self) -> usize {
         let wanted = || self.tenants.values().map(|tenant| tenant.limits.concurrency).sum::<usize>();
         self.server.max_invocations.unwrap_or_else(|| wanted().max(FEWEST_INVOCATIONS))
+    }
+
+    /// Threads that may block, for each runtime: so many that whoever has a place for a job has a thread for it.
+    pub fn blocking_threads(&self) -> usize {
+        BLOCKING_THREADS + self.server.hash_jobs + self.server.file_jobs
     }
 
     /// The tenant of that name; where none is given, the one that is meant.

@@ -44,16 +44,17 @@ pub struct Seat {
 }
 
 impl Loops {
-    /// Starts so many loops, one at least.
+    /// Starts so many loops, one at least, each with so many threads that may block.
     ///
     /// # Errors
     /// When the operating system gives no threads, or none of what a loop waits with.
-    pub fn start(count: usize) -> io::Result<Loops> {
+    pub fn start(count: usize, blocking_threads: usize) -> io::Result<Loops> {
         let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
+                .max_blocking_threads(blocking_threads)
                 .on_thread_park(outbox::end_round)
                 .build()?;
             let handle = runtime.handle().clone();
@@ -168,7 +169,7 @@ mod tests {
 
     #[test]
     fn connections_are_spread() {
-        let loops = Loops::start(3).unwrap();
+        let loops = Loops::start(3, 1).unwrap();
         let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
         assert_eq!(counts(), [2, 2, 2]);
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn what_leaves_a_loop_ends_among_the_workers() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let loops = Loops::start(1).unwrap();
+        let loops = Loops::start(1, 1).unwrap();
         let asks = || async {
             let began_on = thread::current().id();
             poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_socket_moves_to_its_loop() {
-        let loops = Loops::start(2).unwrap();
+        let loops = Loops::start(2, 1).unwrap();
         let (_first, second) = (loops.seat(), loops.seat());
         let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();

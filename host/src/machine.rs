@@ -128,7 +128,7 @@ fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
     let opens = |tenant: &&Tenant| !tenant.grants.directory.is_empty();
     let files = config.tenants.values().filter(opens);
     let files: u64 = files.map(|tenant| (tenant.limits.concurrency * HOST_OBJECTS) as u64).sum();
-    let jobs = config.server.hash_jobs as u64;
+    let jobs = (config.server.hash_jobs + config.server.file_jobs) as u64;
     let connections = config.server.max_connections as u64;
     // Whoever is turned away takes one as well, for as long as it takes to be told.
     let unknown = (config.server.max_handshakes + REFUSALS) as u64;

@@ -141,7 +141,8 @@ impl Server {
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
         };
-        let loops = Loops::start(config::cores()).map_err(|error| format!("cannot start the event loops: {error}"))?;
+        let loops = Loops::start(config::cores(), config.blocking_threads())
+            .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
         let connections =
             Connections::new(host, Arc::clone(&loops), Handle::current(), config.server.clone(), Tokens::of(config));
@@ -277,6 +278,10 @@ impl Server {
         if new.hash_jobs != old.hash_jobs {
             kept("server.hash-jobs");
             new.hash_jobs = old.hash_jobs;
+        }
+        if new.file_jobs != old.file_jobs {
+            kept("server.file-jobs");
+            new.file_jobs = old.file_jobs;
         }
         if new.compile_jobs != old.compile_jobs {
             kept("server.compile-jobs");

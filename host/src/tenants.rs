@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-pub use share::{MemoryInUse, Part, Place, Shares, share};
+pub use share::{MemoryInUse, Part, Place, Places, Shares, share};
 
 use crate::config::{self, Config, Limits, Mode};
 #[cfg(test)]

@@ -260,6 +260,35 @@ fn a_thousand_hashes_at_once() {
 }
 
 #[test]
+fn file_operations_without_end() {
+    let builder = with_files().server("file-jobs = 2").limit("cpu = \"1h\"").limit("timeout = \"1h\"");
+    fs::create_dir(builder.files().join("open/sub")).expect("a directory");
+    // A thousand steps to where one is: hardly any of that is the program's own work.
+    let request = format!("wasi-files resolve {}. 1000000000\n", "sub/../".repeat(500));
+    Siege::of(builder).withstands(|siege| {
+        let before = machine::threads(siege.host.pid());
+        let mut clients: Vec<Client> = (0..64).map(|_| siege.connect()).collect();
+        for client in &mut clients {
+            client.send(&request);
+        }
+        for client in &clients {
+            siege.host.wait_for_log(&["line received", &client.address().to_string()]);
+        }
+        let busy = machine::cpu_ticks(siege.host.pid()) + 50;
+        eventually("they are at it", || machine::cpu_ticks(siege.host.pid()) > busy);
+        for _ in 0..10 {
+            siege.other_hashes();
+            // Two for these files, a few for hashes and for reading the commands; not one for each line.
+            let threads = machine::threads(siege.host.pid());
+            assert!(threads <= before + 10, "{threads} threads, and {before} before");
+        }
+        siege.other_is_served();
+        assert!(clients.iter_mut().all(Client::is_silent), "one of them has ended");
+        clients.into_iter().for_each(Client::vanish);
+    });
+}
+
+#[test]
 fn a_file_that_is_deleted_and_cut_while_it_is_hashed() {
     let builder = HostBuilder::new()
         .fixture("hash")

@@ -12,6 +12,7 @@ use sha1::Digest;
 
 use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
+use super::jobs::Job;
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial};
 use crate::sandbox::cpu;
@@ -29,23 +30,22 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its permit is
+/// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its place is
 /// given back when it has really ended.
 async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
     let places = task.tenant.part().hash_jobs.clone();
-    let permit = places.acquire().await;
     let task = Arc::clone(task);
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
     let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant.limits.digest_size);
-    let job = Job { task, cancelled };
-    let job = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let file = open_regular(&root, &relative, bound)?;
-        hash(file, Hasher::new(algorithm), bound, &job)
+    let account = Hashing { task, cancelled };
+    let job = Job::in_place(places, move || {
+        let (file, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
+        account.charge(used);
+        hash(file?, Hasher::new(algorithm), bound, &account)
     });
     // The job ends early only when the host is going down.
-    job.await.unwrap_or_else(|_| Err(Error::Io("the job was stopped".to_owned())))
+    job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned())))
 }
 
 fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error> {
@@ -95,12 +95,12 @@ trait Account {
 }
 
 /// A job of a task, until it is cancelled or the task has used up its time.
-struct Job {
+struct Hashing {
     task: Arc<Task>,
     cancelled: Arc<AtomicBool>,
 }
 
-impl Account for Job {
+impl Account for Hashing {
     fn may_go_on(&self) -> bool {
         !self.cancelled.load(Ordering::Relaxed) && self.task.cpu_left().is_some()
     }

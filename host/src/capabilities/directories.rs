@@ -2,13 +2,16 @@
 //! look.
 //!
 //! Most of that interface is wasmtime's own, which holds paths beneath their directory and refuses changes beneath one
-//! that is read-only. Replaced here is what could hold a thread or fill the host's memory: opening waits for whoever is at
+//! that is read-only. It runs in jobs of ours (`theirs.rs`, `streams.rs`), with a place and on the line's account, as does
+//! all that is done here. Replaced is what could hold a thread or fill the host's memory: opening waits for whoever is at
 //! the other end of a FIFO, setting times opens too, and a listing is read whole before its first entry is handed out.
 
 mod held;
 mod link;
 mod listing;
 mod open;
+mod streams;
+mod theirs;
 
 use std::sync::Arc;
 
@@ -20,8 +23,8 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 pub use held::Held;
 pub use link::add_to_linker;
 
-use super::Call;
 use super::paths::{OpenError, open_beneath};
+use super::{Call, jobs};
 use crate::policy::Preopen;
 use crate::sandbox::State;
 
@@ -34,12 +37,13 @@ async fn preopens(state: &mut State) -> wasmtime::Result<Vec<(Resource<Descripto
     if call.command.grants.directories().is_empty() {
         return Ok(Vec::new());
     }
-    let opened = tokio::task::spawn_blocking(move || {
+    let open_all = move || {
         let directories = call.command.grants.directories().iter();
         directories.map(|directory| open(&call, directory)).collect::<Vec<_>>()
-    });
+    };
+    let opened = jobs::run(&state.call, open_all).await?.unwrap_or_default();
     let mut list = Vec::new();
-    for (number, opened) in opened.await?.into_iter().enumerate() {
+    for (number, opened) in opened.into_iter().enumerate() {
         let Some(opened) = opened else { continue };
         let descriptor = state.objects.push(Descriptor::Dir(opened))?;
         state.call.directories.insert(&descriptor, number);
@@ -56,7 +60,7 @@ fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
                 true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
                 false => (FsPerms::ReadOnly, OpenMode::READ),
             };
-            return Some(Dir::new(fd.into(), perms, mode, false));
+            return Some(Dir::new(fd.into(), perms, mode, theirs::ON_THIS_THREAD));
         }
         Err(OpenError::Outside) => "a symbolic link leads out of what the tenant grants".to_owned(),
         Err(OpenError::NotFound) => "there is no such directory".to_owned(),

@@ -24,7 +24,7 @@ use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial, Pass, PlannedPath};
-use crate::sandbox::Stop;
+use crate::sandbox::{Stop, cpu};
 use crate::task::{ChildPlace, Task};
 
 /// Bytes that one read returns at most.
@@ -346,13 +346,20 @@ impl Host for ObjectView<'_> {
         self.call.ledger.used(Access::Process { program: program.clone(), args: args.clone() });
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = tokio::task::spawn_blocking(move || {
-            let args = Arguments::confine(&program, args, &plan.paths)?;
-            Child::spawn(&program, args, task, places).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
-                kind => Error::Io(kind.to_string()).into(),
-            })
+            let account = Arc::clone(&task);
+            let (started, used) = cpu::measure_aside(|| {
+                let args = Arguments::confine(&program, args, &plan.paths)?;
+                Child::spawn(&program, args, task, places).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
+                    kind => Error::Io(kind.to_string()).into(),
+                })
+            });
+            account.charge(used);
+            started
         });
-        match started.await {
+        let started = started.await;
+        self.call.check_cpu()?;
+        match started {
             Ok(Ok(child)) => Ok(Ok(self.objects.push(child)?)),
             Ok(Err(Unspawned::Failed(error))) => Ok(Err(error)),
             Ok(Err(Unspawned::Denied(denial))) => {

@@ -13,7 +13,7 @@ pub struct Limits {
     /// Bytes in all linear memories and tables of one invocation, added up.
     #[serde(deserialize_with = "units::bytes")]
     pub memory: usize,
-    /// CPU time of one invocation: guest, host calls, hash jobs and children together.
+    /// CPU time of one invocation: guest, host calls, hash jobs, file operations and children together.
     #[serde(deserialize_with = "units::duration")]
     pub cpu: Duration,
     /// Time that one invocation may take: guest, host calls and children together.
@@ -58,6 +58,9 @@ pub struct Limits {
     /// Files hashed at once. Without it, all jobs where the tenant is the only one, else half of them.
     #[serde(deserialize_with = "units::some_count")]
     pub hash_jobs: Option<usize>,
+    /// File operations of WASI programs at once. Without it, as for `hash-jobs`.
+    #[serde(deserialize_with = "units::some_count")]
+    pub file_jobs: Option<usize>,
     /// Commands compiled at once. Without it, as for `hash-jobs`.
     #[serde(deserialize_with = "units::some_count")]
     pub compile_jobs: Option<usize>,
@@ -82,6 +85,7 @@ impl Default for Limits {
             lines_per_second: None,
             cpu_share: None,
             hash_jobs: None,
+            file_jobs: None,
             compile_jobs: None,
         }
     }

@@ -79,7 +79,8 @@ fn the_shipped_file_shows_the_defaults() {
             _ => line,
         })
         .filter(|line| {
-            !line.starts_with("hash-jobs") && !line.starts_with("compile-jobs") && !line.starts_with("cache")
+            let by_machine = ["hash-jobs", "file-jobs", "compile-jobs", "cache"];
+            !by_machine.iter().any(|key| line.starts_with(key))
         })
         .map(|line| format!("{line}\n"))
         .collect();
@@ -108,6 +109,7 @@ fn a_full_file_is_read() {
         max-invocations = 5
         memory = "1GiB"
         hash-jobs = 6
+        file-jobs = 4
         compile-jobs = 3
         startup-timeout = "5s"
         cache = "/cache"
@@ -148,6 +150,7 @@ fn a_full_file_is_read() {
         lines-per-second = 8
         cpu-share = 0.5
         hash-jobs = 9
+        file-jobs = 11
         compile-jobs = 10
         connections = 5
 
@@ -176,6 +179,7 @@ fn a_full_file_is_read() {
             max_invocations: Some(5),
             memory: Some(1 << 30),
             hash_jobs: 6,
+            file_jobs: 4,
             compile_jobs: 3,
             startup_timeout: seconds(5),
             cache: "/cache".into(),
@@ -207,6 +211,7 @@ fn a_full_file_is_read() {
             lines_per_second: Some(8),
             cpu_share: Some(units::Share(500)),
             hash_jobs: Some(9),
+            file_jobs: Some(11),
             compile_jobs: Some(10),
             connections: Some(5),
         }

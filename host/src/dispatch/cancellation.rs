@@ -87,6 +87,10 @@ fn files_and_streams_of_wasi() {
         ("truncate /d/written", "done\n"),
         ("size /d/note", "7\n"),
         ("touch note", "done\n"),
+        ("about note", "another: false\n"),
+        ("descriptor changed", "true 1\n"),
+        ("streams streamed", " invalid\n"),
+        ("unflushed late written", "done\n"),
         ("random", "]\n"),
         ("directories", "/d\n"),
     ] {
@@ -95,6 +99,27 @@ fn files_and_streams_of_wasi() {
     let polls = world.survives(&line("wasi-files ask", "hello you\n").sending(&["y", "ou\n"]));
     assert!(polls > 2, "it took {polls} polls only");
     world.survives(&line("wasi-copy", "2 b\n2 lines\n").sending(&["a\nb", "\n", ".\n"]));
+}
+
+#[test]
+fn file_operations_that_wait_for_their_turn() {
+    let config = "[[tenants.default.grants.directory]]\npath = '%/data'\nas = '/d'\nwrite = true\n\
+                  [tenants.default.limits]\nfile-jobs = 1\ntimeout = '10s'\n";
+    let world = World::new(&[("wasi-files", "")], config);
+    fs::write(world.path("note"), "in data").unwrap();
+    for (request, end) in [("read /d/note", "in data\n"), ("streams streamed", " invalid\n")] {
+        world.survives(&line(&format!("wasi-files {request}"), end).beside("wasi-files resolve . 1000000000"));
+    }
+}
+
+#[test]
+fn a_file_operation_whose_turn_does_not_come() {
+    let config = "[[tenants.default.grants.directory]]\npath = '%/data'\nas = '/d'\n\
+                  [tenants.default.limits]\nfile-jobs = 1\ntimeout = '50ms'\n";
+    let world = World::new(&[("wasi-files", "")], config);
+    fs::write(world.path("note"), "in data").unwrap();
+    let _held = world.tenant.part().file_jobs.try_acquire().unwrap();
+    world.survives(&line("wasi-files read /d/note", "").failing(Code::Timeout));
 }
 
 #[test]

@@ -18,6 +18,8 @@ const UNTURNED: f64 = 0.25;
 pub struct Shares {
     hash_jobs: Arc<Semaphore>,
     most_hash_jobs: usize,
+    file_jobs: Arc<Semaphore>,
+    most_file_jobs: usize,
     most_compile_jobs: usize,
     turns: Arc<Semaphore>,
     cores: usize,
@@ -33,6 +35,8 @@ impl Shares {
         Shares {
             hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
             most_hash_jobs: server.hash_jobs,
+            file_jobs: Arc::new(Semaphore::new(server.file_jobs)),
+            most_file_jobs: server.file_jobs,
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Semaphore::new(cores)),
             cores,
@@ -57,8 +61,10 @@ impl Shares {
     /// The part of one tenant of `tenants`.
     pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
+        let file_jobs = limits.file_jobs.unwrap_or_else(|| share(self.most_file_jobs, tenants));
         Part {
             hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(hash_jobs)) },
+            file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Semaphore::new(file_jobs)) },
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
@@ -78,6 +84,8 @@ impl Shares {
 pub struct Part {
     /// Places for hash jobs.
     pub hash_jobs: Places,
+    /// Places for file operations of WASI programs.
+    pub file_jobs: Places,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
     /// Turns on the processors.
@@ -117,10 +125,10 @@ impl Places {
         [self.all.available_permits(), self.own.available_permits()]
     }
 
-    /// A place, if there is one at once.
-    pub fn try_acquire(self) -> Option<Place> {
-        let own = self.own.try_acquire_owned().ok()?;
-        let all = self.all.try_acquire_owned().ok()?;
+    /// A place if there is one free here and now. Nobody who waits is passed by: what becomes free is theirs.
+    pub fn try_acquire(&self) -> Option<Place> {
+        let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
+        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(Place { _own: own, _all: all })
     }
 
@@ -201,6 +209,21 @@ mod tests {
     #[test]
     fn a_share_leaves_room_for_another() {
         assert_eq!((share(4, 1), share(4, 2), share(1, 5)), (4, 2, 1));
+    }
+
+    #[test]
+    fn a_place_is_free_or_not() {
+        let all = Arc::new(Semaphore::new(2));
+        let places = |own| Places { all: Arc::clone(&all), own: Arc::new(Semaphore::new(own)) };
+        let (one, other, third) = (places(1), places(1), places(1));
+        let taken = one.try_acquire();
+        assert!(taken.is_some() && one.try_acquire().is_none());
+        let of_another = other.try_acquire();
+        assert!(of_another.is_some() && third.try_acquire().is_none());
+        // Whoever found none of the host's has given back its own.
+        assert_eq!(third.free(), [0, 1]);
+        drop(taken);
+        assert!(third.try_acquire().is_some());
     }
 
     #[test]

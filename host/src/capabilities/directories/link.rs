@@ -3,20 +3,23 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime_wasi::FsPerms;
 use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
-use wasmtime_wasi::p2::FsResult;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DirectoryEntry, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags, PathFlags,
+    Advice, DescriptorFlags, DirectoryEntry, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags, PathFlags,
 };
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError};
 
 use super::listing::Listing;
 use super::open::{self, Wanted};
 use super::preopens;
-use crate::capabilities::Call;
+use super::streams::{Reader, Writer};
+use super::theirs::{answer, now, theirs};
+use crate::capabilities::{Call, jobs};
 use crate::policy::Access;
 use crate::sandbox::State;
 
@@ -25,8 +28,10 @@ const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const ENVIRONMENT: &str = "wasi:cli/environment@0.2.12";
 
-type Handle = Resource<Descriptor>;
-type Answer<T> = Result<T, ErrorCode>;
+/// A guest's handle on a descriptor.
+pub type Handle = Resource<Descriptor>;
+/// What a program is told.
+pub type Answer<T> = Result<T, ErrorCode>;
 /// What a linked function returns: its one result, unless it traps.
 type Returned<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<(T,)>> + Send + 'a>>;
 
@@ -54,6 +59,9 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     listing(types)?;
     looking(types)?;
     changing(types)?;
+    descriptors(types)?;
+    contents(types)?;
+    streams(types)?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -110,30 +118,36 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     let name = "[method]directory-entry-stream.read-directory-entry";
     define(types, name, |state, (listing,): (Resource<Listing>,)| {
         Box::pin(async move {
-            let entry: Answer<Option<DirectoryEntry>> = state.objects.get_mut(&listing)?.next().await;
+            let entry: Answer<Option<DirectoryEntry>> = state.objects.get_mut(&listing)?.next(&state.call).await?;
             Ok((entry,))
         })
     })
 }
 
-/// These are wasmtime's, and only laid to the directory's grant here.
+/// These are wasmtime's, laid to the directory's grant here.
 fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     define(types, "[method]descriptor.stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
         Box::pin(async move {
             reads(state, &fd);
-            answer(state.filesystem().stat_at(fd, at, path).await)
+            theirs(state, [fd], move |files, [fd]| now(files.stat_at(fd, at, path))).await
         })
     })?;
     define(types, "[method]descriptor.readlink-at", |state, (fd, path): (Handle, String)| {
         Box::pin(async move {
             reads(state, &fd);
-            answer(state.filesystem().readlink_at(fd, path).await)
+            theirs(state, [fd], |files, [fd]| now(files.readlink_at(fd, path))).await
+        })
+    })?;
+    define(types, "[method]descriptor.metadata-hash-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
+        Box::pin(async move {
+            reads(state, &fd);
+            theirs(state, [fd], move |files, [fd]| now(files.metadata_hash_at(fd, at, path))).await
         })
     })
 }
 
-/// Setting times is done here, for wasmtime would open the file. Other changes are wasmtime's; here they are only told to
-/// the operator where the directory does not allow them.
+/// Setting times is done here, for wasmtime would open the file. Other changes are wasmtime's; here they are told to the
+/// operator where the directory does not allow them.
 fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type Times = (Handle, PathFlags, String, NewTimestamp, NewTimestamp);
     define(types, "[method]descriptor.set-times-at", |state, (fd, at, path, access, change): Times| {
@@ -155,40 +169,126 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     define(types, "[method]descriptor.create-directory-at", |state, (fd, path): Path1| {
         Box::pin(async move {
             refuses_change(state, &fd, &path)?;
-            answer(state.filesystem().create_directory_at(fd, path).await)
+            theirs(state, [fd], |files, [fd]| now(files.create_directory_at(fd, path))).await
         })
     })?;
     define(types, "[method]descriptor.remove-directory-at", |state, (fd, path): Path1| {
         Box::pin(async move {
             refuses_change(state, &fd, &path)?;
-            answer(state.filesystem().remove_directory_at(fd, path).await)
+            theirs(state, [fd], |files, [fd]| now(files.remove_directory_at(fd, path))).await
         })
     })?;
     define(types, "[method]descriptor.unlink-file-at", |state, (fd, path): Path1| {
         Box::pin(async move {
             refuses_change(state, &fd, &path)?;
-            answer(state.filesystem().unlink_file_at(fd, path).await)
+            theirs(state, [fd], |files, [fd]| now(files.unlink_file_at(fd, path))).await
         })
     })?;
     define(types, "[method]descriptor.symlink-at", |state, (fd, old, new): (Handle, String, String)| {
         Box::pin(async move {
             refuses_change(state, &fd, &new)?;
-            answer(state.filesystem().symlink_at(fd, old, new).await)
+            theirs(state, [fd], |files, [fd]| now(files.symlink_at(fd, old, new))).await
         })
     })?;
     define(types, "[method]descriptor.rename-at", |state, (fd, old, to, new): (Handle, String, Handle, String)| {
         Box::pin(async move {
             let _ = refuses_change(state, &fd, &old)? || refuses_change(state, &to, &new)?;
-            answer(state.filesystem().rename_at(fd, old, to, new).await)
+            theirs(state, [fd, to], |files, [fd, to]| now(files.rename_at(fd, old, to, new))).await
         })
     })?;
     type Link = (Handle, PathFlags, String, Handle, String);
     define(types, "[method]descriptor.link-at", |state, (fd, at, old, to, new): Link| {
         Box::pin(async move {
             let _ = refuses_change(state, &fd, &old)? || refuses_change(state, &to, &new)?;
-            answer(state.filesystem().link_at(fd, at, old, to, new).await)
+            theirs(state, [fd, to], move |files, [fd, to]| now(files.link_at(fd, at, old, to, new))).await
         })
     })
+}
+
+/// What is done with a descriptor itself: wasmtime's, all of it.
+fn descriptors(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    define(types, "[method]descriptor.stat", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.stat(fd))))
+    })?;
+    define(types, "[method]descriptor.get-type", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.get_type(fd))))
+    })?;
+    define(types, "[method]descriptor.get-flags", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.get_flags(fd))))
+    })?;
+    define(types, "[method]descriptor.metadata-hash", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.metadata_hash(fd))))
+    })?;
+    define(types, "[method]descriptor.is-same-object", |state, (one, two): (Handle, Handle)| {
+        Box::pin(async move {
+            let same = theirs(state, [one, two], |files, [one, two]| {
+                now(files.is_same_object(one, two)).map(|same| same.map_err(FsError::trap))
+            });
+            // It has no way to fail but to end the program.
+            Ok((same.await?.0.unwrap_or_default(),))
+        })
+    })?;
+    type Times = (Handle, NewTimestamp, NewTimestamp);
+    define(types, "[method]descriptor.set-times", |state, (fd, access, change): Times| {
+        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.set_times(fd, access, change))))
+    })
+}
+
+/// What is done with the contents of a file that is open: wasmtime's too.
+fn contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    define(types, "[method]descriptor.read", |state, (fd, length, offset): (Handle, u64, u64)| {
+        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.read(fd, length, offset))))
+    })?;
+    define(types, "[method]descriptor.write", |state, (fd, bytes, offset): (Handle, Vec<u8>, u64)| {
+        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.write(fd, bytes, offset))))
+    })?;
+    define(types, "[method]descriptor.set-size", |state, (fd, size): (Handle, u64)| {
+        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.set_size(fd, size))))
+    })?;
+    define(types, "[method]descriptor.advise", |state, (fd, offset, length, advice): (Handle, u64, u64, Advice)| {
+        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.advise(fd, offset, length, advice))))
+    })?;
+    define(types, "[method]descriptor.sync", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.sync(fd))))
+    })?;
+    define(types, "[method]descriptor.sync-data", |state, (fd,): (Handle,)| {
+        Box::pin(theirs(state, [fd], |files, [fd]| now(files.sync_data(fd))))
+    })
+}
+
+/// Making a stream touches no file; it is read and written by way of ours.
+fn streams(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    define(types, "[method]descriptor.read-via-stream", |state, (fd, offset): (Handle, u64)| {
+        Box::pin(async move {
+            let made = state.filesystem().read_via_stream(fd, offset);
+            wrapped(state, answer(made)?.0, |call, theirs| Box::new(Reader::new(call, theirs)) as DynInputStream)
+        })
+    })?;
+    define(types, "[method]descriptor.write-via-stream", |state, (fd, offset): (Handle, u64)| {
+        Box::pin(async move {
+            let made = state.filesystem().write_via_stream(fd, offset);
+            wrapped(state, answer(made)?.0, |call, theirs| Box::new(Writer::new(call, theirs)) as DynOutputStream)
+        })
+    })?;
+    define(types, "[method]descriptor.append-via-stream", |state, (fd,): (Handle,)| {
+        Box::pin(async move {
+            let made = state.filesystem().append_via_stream(fd);
+            wrapped(state, answer(made)?.0, |call, theirs| Box::new(Writer::new(call, theirs)) as DynOutputStream)
+        })
+    })
+}
+
+/// Puts a stream of ours in the place of one of wasmtime's.
+fn wrapped<S: 'static + Send>(
+    state: &mut State,
+    made: Answer<Resource<S>>,
+    wrap: impl FnOnce(Arc<Call>, S) -> S,
+) -> wasmtime::Result<(Answer<Resource<S>>,)> {
+    let stream = match made {
+        Ok(stream) => state.objects.delete(stream)?,
+        Err(error) => return Ok((Err(error),)),
+    };
+    Ok((Ok(state.objects.push(wrap(Arc::clone(&state.call), stream))?),))
 }
 
 fn define<P, T>(
@@ -205,7 +305,7 @@ where
     })
 }
 
-/// Does something with a directory on the blocking pool. It is short: nothing there waits for more than the disk.
+/// Does something with a directory in a job. It is short: nothing there waits for more than the disk.
 async fn with_directory<T: Send + 'static>(
     state: &mut State,
     fd: &Handle,
@@ -213,8 +313,7 @@ async fn with_directory<T: Send + 'static>(
 ) -> wasmtime::Result<Answer<T>> {
     let Descriptor::Dir(directory) = state.objects.get(fd)? else { return Ok(Err(ErrorCode::NotDirectory)) };
     let directory = directory.clone();
-    let done = tokio::task::spawn_blocking(move || act(&directory)).await;
-    // A job ends early only when the host is going down.
+    let done = jobs::run(&state.call, move || act(&directory)).await?;
     Ok(done.unwrap_or(Err(ErrorCode::Io)))
 }
 
@@ -239,13 +338,6 @@ fn refuses_change(state: &State, fd: &Handle, path: &str) -> wasmtime::Result<bo
             call.directories.mark(fd, true);
             Ok(false)
         }
-    }
-}
-
-fn answer<T>(result: FsResult<T>) -> wasmtime::Result<(Answer<T>,)> {
-    match result {
-        Ok(value) => Ok((Ok(value),)),
-        Err(error) => Ok((Err(error.downcast()?),)),
     }
 }
 

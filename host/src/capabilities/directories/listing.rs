@@ -1,12 +1,14 @@
 //! Listing a directory piece by piece, however large it is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, statat};
 use wasmtime_wasi::filesystem::Dir;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
 use super::open::{listed, told};
+use crate::capabilities::{Call, jobs};
 
 /// Entries that are read at once and kept for the guest.
 const BATCH: usize = 128;
@@ -33,18 +35,18 @@ impl Listing {
     /// The next entry; `None` at the end.
     ///
     /// # Errors
-    /// What the program is told.
-    pub async fn next(&mut self) -> Result<Option<DirectoryEntry>, ErrorCode> {
+    /// When the line's CPU budget is used up. The inner one is what the program is told.
+    pub async fn next(&mut self, call: &Arc<Call>) -> wasmtime::Result<Result<Option<DirectoryEntry>, ErrorCode>> {
         if self.read.is_empty()
             && let Some(mut rest) = self.rest.take()
         {
-            let job = tokio::task::spawn_blocking(move || (batch(&mut rest), rest));
-            let (read, rest) = job.await.map_err(|_| ErrorCode::Io)?;
+            let read = jobs::run(call, move || (batch(&mut rest), rest)).await?;
+            let Some((read, rest)) = read else { return Ok(Err(ErrorCode::Io)) };
             // A batch that is not full is the last one.
             self.rest = (read.len() == BATCH).then_some(rest);
             self.read = read;
         }
-        self.read.pop_front().transpose()
+        Ok(self.read.pop_front().transpose())
     }
 }
 

@@ -10,6 +10,8 @@ use wasmtime_wasi::filesystem::{Descriptor, Dir, File};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
+use super::theirs::ON_THIS_THREAD;
+
 /// No way out of the directory. Symbolic links that stay inside it are followed, for programs rely on them.
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 /// How often a path is looked up again when something on its way was renamed meanwhile.
@@ -75,8 +77,12 @@ impl Wanted {
         // A FIFO or a device is opened without waiting for whoever is behind it, and given up again.
         let file = beneath(&directory.dir, path, self.flags | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         match FileType::from_raw_mode(fstat(&file).map_err(told)?.st_mode) {
-            FileType::RegularFile => Ok(Descriptor::File(File::new(file.into(), directory.perms, self.mode, false))),
-            FileType::Directory => Ok(Descriptor::Dir(Dir::new(file.into(), directory.perms, self.mode, false))),
+            FileType::RegularFile => {
+                Ok(Descriptor::File(File::new(file.into(), directory.perms, self.mode, ON_THIS_THREAD)))
+            }
+            FileType::Directory => {
+                Ok(Descriptor::Dir(Dir::new(file.into(), directory.perms, self.mode, ON_THIS_THREAD)))
+            }
             _ => Err(ErrorCode::NotPermitted),
         }
     }

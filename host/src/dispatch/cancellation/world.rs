@@ -74,6 +74,7 @@ struct Taken {
     instances: usize,
     children: usize,
     hash_jobs: [usize; 2],
+    file_jobs: [usize; 2],
     turns: [usize; 2],
 }
 
@@ -218,6 +219,7 @@ impl World {
             instances: self.host.instances.available_permits(),
             children: tenant.children.available_permits(),
             hash_jobs: part.hash_jobs.free(),
+            file_jobs: part.file_jobs.free(),
             turns: part.turns.free(),
         }
     }
