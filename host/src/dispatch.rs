@@ -19,7 +19,7 @@ use crate::logging::shortened;
 use crate::registry::Command;
 use crate::sandbox::Sandbox;
 use crate::task::{Entry, Task};
-use crate::tenants::{Tenant, Tenants};
+use crate::tenants::{Pass, Tenant, Tenants};
 use crate::wire::{Gone, Wire};
 
 /// What all connections share.
@@ -44,8 +44,8 @@ pub struct Dispatcher {
 
 /// The places that a running line holds: among those admitted and those running of its tenant, and in the pool.
 struct Places {
-    _admission: OwnedSemaphorePermit,
-    _slot: OwnedSemaphorePermit,
+    _admission: Pass,
+    _slot: Pass,
     _instance: OwnedSemaphorePermit,
 }
 

@@ -17,7 +17,6 @@ use rustix::process::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Resource;
 
 use super::ObjectView;
@@ -26,10 +25,11 @@ use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial, Pass, PlannedPath};
 use crate::sandbox::Stop;
 use crate::task::{ChildPlace, Task};
+use crate::tenants::Place;
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
-/// How long a spawn waits for a place among the tenant's children: as long as it takes to reap those just killed, which
+/// How long a spawn waits for a place among the children of its tenant and of all: as long as it takes to reap those just killed, which
 /// still hold theirs.
 const PLACE_TIME: Duration = Duration::from_millis(250);
 /// Descriptors that a child may have open.
@@ -62,10 +62,10 @@ struct Process {
     _places: Places,
 }
 
-/// The places of a child: among those of its line and those of its tenant.
+/// The places of a child: among those of its line, and among those of its tenant and of all.
 struct Places {
     _line: ChildPlace,
-    _tenant: OwnedSemaphorePermit,
+    _tenant: Place,
 }
 
 /// Standard error, collected whenever the child is waited for, so that the child never blocks on it.
@@ -338,8 +338,8 @@ impl Host for ObjectView<'_> {
         };
         let task = Arc::clone(&self.call.task);
         let Some(line) = task.place_for_child() else { return Ok(Err(Error::TooManyChildren)) };
-        let place = Arc::clone(&task.tenant.children).acquire_owned();
-        let Ok(Ok(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
+        let place = task.tenant.children.clone().acquire();
+        let Ok(Some(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
         let places = Places { _line: line, _tenant: place };

@@ -72,7 +72,7 @@ struct Taken {
     slots: usize,
     admissions: usize,
     instances: usize,
-    children: usize,
+    children: [usize; 2],
     hash_jobs: [usize; 2],
     turns: [usize; 2],
 }
@@ -93,7 +93,7 @@ impl World {
 
         let size = PoolSize { invocations: INVOCATIONS, memory: config.largest_memory() };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
-        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None });
+        let shares = Shares::of(&config.server, Plan::for_test(1 << 30));
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
@@ -215,7 +215,7 @@ impl World {
             slots: tenant.slots.available_permits(),
             admissions: tenant.admissions.available_permits(),
             instances: self.host.instances.available_permits(),
-            children: tenant.children.available_permits(),
+            children: tenant.children.free(),
             hash_jobs: part.hash_jobs.free(),
             turns: part.turns.free(),
         }
