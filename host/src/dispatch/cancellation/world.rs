@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -101,7 +101,7 @@ impl World {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(INVOCATIONS)),
-            audit: ArcSwapOption::from_pointee(Some(audit)),
+            audit: Some(audit).into(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let has_children = !config.tenants["default"].grants.process.is_empty();
@@ -202,7 +202,7 @@ impl World {
 
     /// Records in the audit file.
     async fn records(&self) -> u64 {
-        self.host.audit.load_full().unwrap().flush().await;
+        self.host.audit.load().unwrap().flush().await;
         let file = fs::read_to_string(self.directory.path().join("audit")).unwrap();
         file.lines().filter(|line| line.contains("\"event\":\"invocation\"")).count() as u64
     }
