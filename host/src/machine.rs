@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Tenant};
+use crate::descendants::MAX_WATCHED;
 use crate::engine::FIBER_STACK;
 use crate::policy::ProcessGrant;
 use crate::sandbox::HOST_OBJECTS;
@@ -155,7 +156,8 @@ fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Resu
     let connections = config.server.max_connections as u64;
     // Whoever is turned away takes one as well, for as long as it takes to be told.
     let unknown = (config.server.max_handshakes + REFUSALS) as u64;
-    let needed = connections + unknown + children + files + jobs + OWN_DESCRIPTORS;
+    let own = OWN_DESCRIPTORS + MAX_WATCHED as u64;
+    let needed = connections + unknown + children + files + jobs + own;
     if needed <= machine.descriptors {
         return Ok(());
     }
