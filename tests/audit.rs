@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -60,10 +61,9 @@ fn an_invocation_has_one_record() {
     let mut client = host.connect();
     client.reply("echo 'two words' and a third").is(["two words and a third"]);
     client.reply("fail 'no luck'").fails_with("failed");
-    client.reply("unheard-of").is(["Command not found."]);
     let source = client.address().to_string();
     // `reply` itself ends each with an `echo`.
-    let records = records(&file, 5);
+    let records = records(&file, 4);
     let digest = |path: &Path| {
         let bytes = fs::read(path).expect("the command is there");
         blake3::hash(&bytes).to_hex().to_string()
@@ -213,9 +213,10 @@ fn what_clients_type_can_be_kept_out() {
     let host = builder.start();
     let mut client = host.connect();
     client.send("spawn /bin/echo my-secret\nspawn /bin/my-secret\nhash sha1 /etc/my-secret\nhash sha1 /my-secret\n");
+    client.send("my-secret\n");
     client.finish_sending();
     client.rest();
-    let records = records(&audit, 6);
+    let records = records(&audit, 7);
     let text = fs::read_to_string(&audit).expect("the file is there");
     assert!(!text.contains("my-secret"), "{text}");
     for record in records.iter().filter(|record| record["event"] == "invocation") {
@@ -223,7 +224,63 @@ fn what_clients_type_can_be_kept_out() {
         assert_eq!(record.get("arguments"), None);
     }
     assert_eq!(records[0]["grants"][0]["program"], "/bin/echo");
+    let unknown = records.iter().find(|record| record["event"] == "line-refused").expect("it is counted");
+    assert_eq!(unknown["command-blake3"].as_str().map(str::len), Some(64), "{unknown}");
     assert!(records.iter().all(|record| record.get("reason").is_none() && record.get("grant").is_none()));
+}
+
+/// How many lines did not begin, by the records with this outcome.
+fn refused(file: &Path, outcome: &str) -> u64 {
+    let records = records_in(file);
+    let refused = records.iter().filter(|record| record["event"] == "line-refused" && record["outcome"] == outcome);
+    refused.filter_map(|record| record["times"].as_u64()).sum()
+}
+
+#[test]
+fn lines_that_do_not_begin_are_counted() {
+    let (builder, audit) = audited(HostBuilder::new().limit("lines-per-second = 5"), "");
+    let host = builder.start();
+    let began = Instant::now();
+    let mut client = host.connect();
+    client.send("echo x\n".repeat(500));
+    let served = (0..500).filter(|_| client.line() == "x").count();
+    assert!(served < 500);
+    let too_many = 500 - served as u64;
+    eventually("all of them are told", || refused(&audit, "overloaded") == too_many);
+    let records = records_in(&audit);
+    let told: Vec<&Value> = records.iter().filter(|record| record["event"] == "line-refused").collect();
+    assert!(told.len() as u64 <= began.elapsed().as_secs() + 1, "more than one in a second: {told:#?}");
+    assert_eq!(records.len(), served + told.len());
+    let mut first = steady(told[0]);
+    first.as_object_mut().expect("an object").remove("times");
+    assert_eq!(
+        first,
+        json!({
+            "event": "line-refused", "tenant": "default", "identity": "listener",
+            "listener": host.address().to_string(), "source": client.address().to_string(), "command": "echo",
+            "outcome": "overloaded",
+        })
+    );
+}
+
+#[test]
+fn commands_that_there_are_not_are_counted_and_a_drain_tells_of_the_last() {
+    let (builder, audit) = audited(HostBuilder::new(), "");
+    let mut host = builder.start();
+    let mut clients = [host.connect(), host.connect()];
+    for client in &mut clients {
+        client.send("unheard-of\n".repeat(100));
+        client.expect("Command not found.\n".repeat(100));
+    }
+    // Sooner or later than it would have been written anyway.
+    host.signal(Signal::TERM);
+    assert!(host.wait_for_exit().success());
+    assert_eq!(refused(&audit, "not-found"), 200);
+    let records = records_in(&audit);
+    assert!(records.iter().all(|record| record["command"] == "unheard-of"), "{records:#?}");
+    for client in &clients {
+        assert!(records.iter().any(|record| record["source"] == client.address().to_string()), "{records:#?}");
+    }
 }
 
 #[test]
@@ -492,14 +549,18 @@ fn a_full_disk_stops_lines_where_that_is_wanted() {
     full.host.wait_for_log(&["ERROR", "audit records cannot be written; lines are refused"]);
     assert_eq!(answered(&mut client, 500..505), Vec::<String>::new());
     full.empty();
+    let mut asked = 505;
     eventually("lines run again", || {
+        asked += 1;
         let more = answered(&mut client, 505..506);
         answers.extend(more.iter().cloned());
         !more.is_empty()
     });
     full.host.wait_for_log(&["audit records are written again"]);
     eventually("everything is recorded", || full.told().0.len() == answers.len());
-    // Nothing was lost, and what was refused has not run.
+    // Nothing was lost, and what was refused has not run, but was counted.
+    let refused_lines = asked - answers.len() as u64;
+    eventually("what was refused is counted", || refused(&full.audit, "unavailable") == refused_lines);
     assert_eq!(full.told(), (answers, 0));
 }
 

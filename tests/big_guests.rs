@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::hot_reload::place;
 use crate::support::{
     COMPILING, Client, Host, HostBuilder, components, eventually, eventually_within, guests, machine, pause, quoted,
 };
@@ -96,7 +95,7 @@ fn they_come_and_are_replaced_while_everybody_is_served() {
 
     let before = echo.replies();
     for name in BIG {
-        place(&host, &format!("{name}.wasm"), &built(name));
+        host.install(&format!("{name}.wasm"), &built(name));
     }
     for name in BIG {
         in_the_end(&mut client, &format!("{name} Ada"), "Hello, Ada!");
@@ -108,8 +107,8 @@ fn they_come_and_are_replaced_while_everybody_is_served() {
     let before = echo.replies();
     let called = callers.each_ref().map(Steady::replies);
     for name in BIG {
-        place(&host, &format!("{name}.wasm"), &components::with_custom_section(&built(name), &[1]));
-        place(&host, &format!("{name}.toml"), b"[settings]\ngreeting = 'Good day'\n");
+        host.install(&format!("{name}.wasm"), &components::with_custom_section(&built(name), &[1]));
+        host.install(&format!("{name}.toml"), b"[settings]\ngreeting = 'Good day'\n");
     }
     for (name, (caller, before)) in BIG.iter().zip(callers.iter().zip(called)) {
         in_the_end(&mut client, &format!("{name} Ada"), "Good day, Ada!");
@@ -139,7 +138,7 @@ fn a_line_ends_on_the_version_that_it_began_with() {
     let tail = format!("/usr/bin/tail -n 1000 {}", log.display());
     eventually("the old version waits for its log", || !machine::processes_with(&tail).is_empty());
 
-    place(&host, "logtop.wasm", &components::with_custom_section(&built("greet-python"), &[1]));
+    host.install("logtop.wasm", &components::with_custom_section(&built("greet-python"), &[1]));
     in_the_end(&mut host.connect(), "logtop Ada", "Hello, Ada!");
     fs::write(&log, "Nov 23 10:00:00 host cron: a\nNov 23 10:00:00 host cron: b\n").expect("tail reads it");
     old.expect(format!("cron  2  {}\n", "#".repeat(30)));

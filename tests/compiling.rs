@@ -18,12 +18,6 @@ fn built(name: &str) -> Vec<u8> {
     fs::read(guests::fixture(name)).expect("the fixture is built")
 }
 
-fn drop_in(directory: &Path, name: &str, bytes: &[u8]) {
-    let aside = directory.with_extension("aside");
-    fs::write(&aside, bytes).expect("a file can be written");
-    fs::rename(aside, directory.join(name)).expect("it can be renamed");
-}
-
 /// A host with an empty cache of its own and two tenants, whose directories come with it.
 fn two_tenants(builder: HostBuilder) -> (Host, PathBuf, PathBuf) {
     let (mine, other) = (builder.commands(), builder.commands().with_file_name("other"));
@@ -58,15 +52,15 @@ fn signal(pid: Pid, signal: Signal) {
 #[test]
 fn a_slow_compilation_holds_up_nobody() {
     let (host, mine, other) = two_tenants(HostBuilder::new());
-    drop_in(&mine, "slow.wasm", &slow());
+    guests::install(&mine, "slow.wasm", &slow());
     let compiler = the_compiler(&host);
     // It is not slow now: it stands still.
     signal(compiler, Signal::STOP);
     let mut client = Client::connect(host.addresses()[1]);
-    drop_in(&other, "words.wasm", &built("words"));
+    guests::install(&other, "words.wasm", &built("words"));
     eventually("another tenant's command is taken up meanwhile", || client.reply("words a").lines == ["[a]"]);
     // The same tenant's other commands change, too, as far as they need no compiler.
-    drop_in(&mine, "again.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
+    guests::install(&mine, "again.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
     let mut client = host.connect();
     eventually("its own command as well", || client.reply("again a").lines == ["a"]);
     client.reply("slow").is(["Command not found."]);
@@ -81,7 +75,7 @@ fn a_slow_compilation_holds_up_nobody() {
 fn a_compiler_that_was_killed_is_tried_again() {
     let (host, mine, _) = two_tenants(HostBuilder::new().fixture("words"));
     let mut client = host.connect();
-    drop_in(&mine, "words.wasm", &slow());
+    guests::install(&mine, "words.wasm", &slow());
     signal(the_compiler(&host), Signal::KILL);
     let line = host.wait_for_log(&["refused", "words.wasm", "was killed"]);
     assert!(line.contains("retry_in"), "{line}");
@@ -92,7 +86,7 @@ fn a_compiler_that_was_killed_is_tried_again() {
 #[test]
 fn a_compiler_ends_with_its_host() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
-    drop_in(&mine, "slow.wasm", &slow());
+    guests::install(&mine, "slow.wasm", &slow());
     let compiler = the_compiler(&host);
     let pid = u32::try_from(compiler.as_raw_pid()).expect("a pid");
     // Whoever has computed for so long has bound itself to its host before.
@@ -112,7 +106,7 @@ fn a_file_cut_short_anywhere_leaves_the_old_version_serving() {
     }
     let host = builder.start();
     for (part, name) in names.iter().enumerate() {
-        drop_in(&host.commands(), &format!("{name}.wasm"), &whole[..whole.len() * part / 64]);
+        host.install(&format!("{name}.wasm"), &whole[..whole.len() * part / 64]);
     }
     let mut client = host.connect();
     for name in &names {
@@ -126,7 +120,7 @@ fn code_compiled_elsewhere_is_refused() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
     let cache = fs::read_dir(host.files().join("cache")).expect("the cache").flatten();
     let native = cache.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "cwasm"));
-    drop_in(&mine, "native.wasm", &fs::read(native.expect("echo was compiled")).expect("it can be read"));
+    guests::install(&mine, "native.wasm", &fs::read(native.expect("echo was compiled")).expect("it can be read"));
     let line = host.wait_for_log(&["refused", "native.wasm"]);
     assert!(line.contains("compiled ahead of time") && line.contains("give the .wasm"), "{line}");
     host.connect().reply("native").is(["Command not found."]);
@@ -143,7 +137,7 @@ fn a_full_disk_is_told_and_comes_right() {
     let ballast = ballast.join("ballast");
     let written = fs::write(&ballast, vec![1; 4 << 20]);
     assert!(written.is_err(), "the disk is full now");
-    drop_in(&host.commands(), "words.wasm", &built("words"));
+    host.install("words.wasm", &built("words"));
     let line = host.wait_for_log(&["refused", "words.wasm", "cannot be stored"]);
     assert!(line.contains("No space left"), "{line}");
     let mut client = host.connect();
@@ -158,7 +152,7 @@ fn the_operator_is_told_what_is_refused() {
     let builder = HostBuilder::new().command("help").guest("text", "(module)").tenant("operator = true");
     let (host, mine, other) = two_tenants(builder);
     fs::copy(guests::command("help"), other.join("help.wasm")).expect("a copy");
-    drop_in(&other, "empty.wasm", b"");
+    guests::install(&other, "empty.wasm", b"");
     host.wait_for_log(&["refused", "empty.wasm"]);
     let text = format!("refused for default: {}: is text", mine.join("text.wasm").display());
     let empty = format!("refused for other: {}: is empty", other.join("empty.wasm").display());
@@ -179,7 +173,7 @@ fn a_compile_bomb_ends_in_a_reason_while_another_tenant_is_served() {
     let bombs = [("blocks", nested("block", 15_000)), ("locals", locals(50_000)), ("loops", nested("loop", 11_000))];
     for (name, text) in bombs {
         let bomb = components::command(&[components::MEMORY, components::REALLOC, components::RUN, &text]);
-        drop_in(&mine, &format!("{name}.wasm"), &bomb);
+        guests::install(&mine, &format!("{name}.wasm"), &bomb);
         // It may compile or not; it must come to an end, and nobody may notice meanwhile.
         let ended = |line: &str| line.contains(&format!("{name}.wasm")) || line.contains(&format!("new={name}"));
         eventually("the bomb compiles, or is refused with a reason", || {

@@ -5,14 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Client, Host, HostBuilder, components, eventually, guests};
-
-/// Puts a file in place as one should: written elsewhere, then renamed.
-pub fn place(host: &Host, name: &str, bytes: &[u8]) {
-    let aside = host.files().join("aside");
-    fs::write(&aside, bytes).expect("a file can be written");
-    fs::rename(aside, host.commands().join(name)).expect("it can be renamed");
-}
+use crate::support::{Client, HostBuilder, components, eventually, guests};
 
 fn built(name: &str) -> Vec<u8> {
     fs::read(guests::fixture(name)).expect("the fixture is built")
@@ -32,13 +25,13 @@ fn files_come_and_go() {
     let host = HostBuilder::new().start();
     let mut client = host.connect();
     client.reply("words a").is(["Command not found."]);
-    place(&host, "words.wasm", &built("words"));
+    host.install("words.wasm", &built("words"));
     soon(&mut client, "words a", "[a]");
     fs::rename(host.commands().join("words.wasm"), host.commands().join("terms.wasm")).expect("it can be renamed");
     soon(&mut client, "terms a", "[a]");
     client.reply("words a").is(["Command not found."]);
     // Replaced by a wholly different one.
-    place(&host, "terms.wasm", &built("counter"));
+    host.install("terms.wasm", &built("counter"));
     soon(&mut client, "terms", "1");
     fs::remove_file(host.commands().join("terms.wasm")).expect("it can be removed");
     soon(&mut client, "terms", "Command not found.");
@@ -49,12 +42,12 @@ fn a_sidecar_is_read_with_its_command() {
     let host = HostBuilder::new().fixture("settings").sidecar("settings", "").start();
     let mut client = host.connect();
     client.reply("settings colour").is(["unset"]);
-    place(&host, "settings.toml", b"[settings]\ncolour = 'red'\n");
+    host.install("settings.toml", b"[settings]\ncolour = 'red'\n");
     soon(&mut client, "settings colour", "red");
-    place(&host, "settings.toml", b"[settings]\ncolour = 'blue'\n");
+    host.install("settings.toml", b"[settings]\ncolour = 'blue'\n");
     soon(&mut client, "settings colour", "blue");
     // A broken one leaves the pair as it was, and the log says why.
-    place(&host, "settings.toml", b"[setings]\n");
+    host.install("settings.toml", b"[setings]\n");
     host.wait_for_log(&["refused", "settings.toml:1", "setings"]);
     client.reply("settings colour").is(["blue"]);
     fs::remove_file(host.commands().join("settings.toml")).expect("it can be removed");
@@ -68,12 +61,12 @@ fn a_bad_version_leaves_the_old_one_serving() {
     let mut client = host.connect();
     // One after the other, faster than they can settle; tests/compiling.rs has each of them looked at.
     for part in 0..64 {
-        place(&host, "words.wasm", &whole[..whole.len() * part / 64]);
+        host.install("words.wasm", &whole[..whole.len() * part / 64]);
         client.reply("words still here").is(["[still]", "[here]"]);
     }
     host.wait_for_log(&["refused", "words.wasm"]);
     client.reply("words a").is(["[a]"]);
-    place(&host, "words.wasm", &built("counter"));
+    host.install("words.wasm", &built("counter"));
     soon(&mut client, "words", "1");
 }
 
@@ -95,9 +88,9 @@ fn a_file_that_is_still_being_written_is_left_alone() {
 fn hidden_and_temporary_files_are_none_of_its_business() {
     let host = HostBuilder::new().start();
     for name in [".words.wasm", "words.wasm.part", "words.wasm~", "Words.wasm", "words"] {
-        place(&host, name, &built("words"));
+        host.install(name, &built("words"));
     }
-    place(&host, "marker.wasm", &built("words"));
+    host.install("marker.wasm", &built("words"));
     let mut client = host.connect();
     soon(&mut client, "marker a", "[a]");
     for name in [".words", "words.wasm", "Words", "words"] {
@@ -117,8 +110,8 @@ fn the_directory_itself_may_go_and_come_back() {
             client.line() == "Command not found."
         });
         fs::create_dir(host.commands()).expect("the directory can be made");
-        place(&host, "echo.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
-        place(&host, "words.wasm", &built("words"));
+        host.install("echo.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
+        host.install("words.wasm", &built("words"));
         eventually("its commands are back", || {
             client.send("words a\n");
             client.line() == "[a]"
@@ -132,10 +125,10 @@ fn what_is_no_command_is_refused_and_harms_nothing() {
     let host = HostBuilder::new().start();
     let mut client = host.connect();
     let refused = |name: &str| host.wait_for_log(&["refused", &format!("{name}.wasm")]);
-    place(&host, "text.wasm", b"(module)");
-    place(&host, "elf.wasm", &fs::read("/bin/true").expect("there is /bin/true"));
-    place(&host, "empty.wasm", b"");
-    place(&host, "strange.wasm", &components::importing("acme:warp/drive@1.0.0"));
+    host.install("text.wasm", b"(module)");
+    host.install("elf.wasm", &fs::read("/bin/true").expect("there is /bin/true"));
+    host.install("empty.wasm", b"");
+    host.install("strange.wasm", &components::importing("acme:warp/drive@1.0.0"));
     std::os::unix::fs::symlink(guests::fixture("words"), host.commands().join("link.wasm")).expect("a link");
     crate::support::machine::fifo(&host.commands().join("fifo.wasm"));
     fs::create_dir(host.commands().join("directory.wasm")).expect("a directory");
@@ -177,9 +170,9 @@ fn replacements_under_load_lose_no_reply() {
         components::with_custom_section(&built("words"), &[2]),
     ];
     for round in 0..10_000 {
-        place(&host, "words.wasm", &versions[round % versions.len()]);
+        host.install("words.wasm", &versions[round % versions.len()]);
     }
-    place(&host, "words.wasm", &built("counter"));
+    host.install("words.wasm", &built("counter"));
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         assert!(client.join().expect("no reply was lost") > 0);
@@ -193,7 +186,7 @@ fn a_line_runs_on_the_version_that_it_began_with() {
     let mut old = host.connect();
     old.send("readback\nfirst\n");
     old.expect("got: first\n");
-    place(&host, "readback.wasm", &built("counter"));
+    host.install("readback.wasm", &built("counter"));
     host.wait_for_log(&["commands loaded", "new=readback"]);
     host.connect().reply("readback").is(["1"]);
     old.send("second\n.\n");

@@ -181,6 +181,41 @@ fn concurrency_and_its_queue() {
     refused.reply("echo again").is(["again"]);
 }
 
+/// Two tenants may have four lines together, and what one may have follows when a reload gives the other more.
+#[test]
+fn places_follow_what_others_may_have() {
+    let builder = with("readback").server("max-invocations = 4").limit("concurrency = 3");
+    let more = "[tenants.other]\ncommands = [\"commands\"]\n[tenants.other.limits]\nconcurrency = 1";
+    let host = builder.listener("default").listener("other").more(more).start();
+    let mut held: Vec<Client> = (0..3).map(|_| holding(&host, 0)).collect();
+    // Now they may have seven, of which there is half for each.
+    host.edit_config("concurrency = 1", "concurrency = 4");
+    host.reload();
+    let mut done = held.pop().expect("three are held");
+    done.send(".\n");
+    done.expect("done\n");
+    let mut third = host.connect();
+    third.send("readback\nheld\n");
+    host.wait_for_log(&["line received", &third.address().to_string()]);
+    let others = [holding(&host, 1), holding(&host, 1)];
+    assert!(third.is_silent(), "it has a place that is another tenant's");
+    // And back.
+    host.edit_config("concurrency = 4", "concurrency = 1");
+    host.reload();
+    let [one, two] = others;
+    one.vanish();
+    third.expect("got: held\n");
+    // Of the other tenant's places there is one, and it is taken.
+    let mut waiting = Client::connect(host.addresses()[1]);
+    waiting.send("echo served\n");
+    host.wait_for_log(&["line received", &waiting.address().to_string()]);
+    held.pop().expect("two are held").vanish();
+    holding(&host, 0);
+    assert!(waiting.is_silent(), "it has a place more than its tenant");
+    two.vanish();
+    waiting.expect("served\n");
+}
+
 #[test]
 fn a_busy_tenant_leaves_another_prompt() {
     let builder = with("readback").limit("concurrency = 1").limit("queue = 0").listener("default").listener("other");

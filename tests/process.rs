@@ -1,6 +1,8 @@
 //! The capability `process`: how an approved program runs, and that nothing of it is left.
 
-use crate::support::{Follower, Host, HostBuilder, eventually, machine};
+use std::path::Path;
+
+use crate::support::{Client, Follower, Host, HostBuilder, eventually, machine};
 
 /// A host that may run the shell on the one script; the fixture `spawn` runs it.
 fn with_script(script: &str) -> (Host, String) {
@@ -94,6 +96,103 @@ fn a_child_left_behind_by_its_parent_is_killed() {
     let host = builder.may_run_script(&script).start();
     host.connect().reply(format!("spawn /bin/sh -c '{script}'")).is(["left", "status: exited 0"]);
     host.wait_until_gone(&file);
+}
+
+/// A script that has something follow the file when it has ended itself, and the request that runs it.
+fn leaving(file: &Path, how: &str) -> (String, String) {
+    let script = how.replace("FOLLOW", &format!("tail -f {} >/dev/null 2>&1", file.display()));
+    let request = format!("spawn /bin/sh -c '{script}'");
+    (script, request)
+}
+
+#[test]
+fn what_makes_a_session_of_its_own_is_ended_too() {
+    for how in [
+        "setsid FOLLOW & echo left",
+        // As daemons do, so that nothing of its parents is left.
+        "(setsid FOLLOW &); echo left",
+        "(setsid sh -c \"(setsid FOLLOW &); FOLLOW\" >/dev/null 2>&1 &); echo left",
+    ] {
+        let builder = HostBuilder::new().fixture("spawn");
+        let file = builder.file("followed", "");
+        let (script, request) = leaving(&file, how);
+        let host = builder.may_run_script(&script).start();
+        host.connect().reply(request).is(["left", "status: exited 0"]);
+        host.wait_until_gone(&file);
+    }
+}
+
+#[test]
+fn nothing_that_runs_is_taken_for_what_was_left_behind() {
+    let builder = HostBuilder::new().fixture("spawn").limit("children = 16").limit("concurrency = 16");
+    let file = builder.file("followed", "");
+    let how = "(setsid FOLLOW &); (/bin/true &); sh -c \"/bin/true; exit 3\" || echo three; echo left";
+    let (script, request) = leaving(&file, how);
+    let host = builder.may_run_script(&script).start();
+    let mut clients: Vec<Client> = (0..8).map(|_| host.connect()).collect();
+    for client in &mut clients {
+        client.send(format!("{request}\n").repeat(25));
+    }
+    for client in &mut clients {
+        client.expect("three\nleft\nstatus: exited 0\n".repeat(25));
+    }
+    host.wait_until_gone(&file);
+}
+
+#[test]
+fn what_may_belong_to_a_line_that_runs_is_left_alone() {
+    let (builder, follower) = Follower::granted(HostBuilder::new().fixture("spawn").fixture("sleeper"));
+    let file = builder.file("helper", "");
+    let (script, request) = leaving(&file, "(setsid FOLLOW &); echo helped; exec sleep 3600");
+    let host = builder.may_run_script(&script).may_run("/bin/true", "[]").start();
+    let mut helped = host.connect();
+    helped.send(request + "\n");
+    helped.expect("helped\n");
+    let text = file.to_str().expect("UTF-8");
+    let helpers = || machine::processes_with(&format!("tail -f {text}"));
+    eventually("the helper has no parent but the host", || {
+        helpers().iter().any(|helper| machine::children(host.pid()).contains(helper))
+    });
+    // Another line's program that has begun later, and ends; and one that ends after it.
+    let mut other = host.connect();
+    other.send(follower.request("spawn") + "\n");
+    other.expect("first\n");
+    host.connect().reply("spawn /bin/true").is(["status: exited 0"]);
+    other.vanish();
+    host.wait_until_gone(&follower.file);
+    assert_eq!(helpers().len(), 1);
+    helped.vanish();
+    host.wait_until_gone(&file);
+}
+
+/// Whoever started something and then became the host may have started anything, which is not the host's to end.
+#[test]
+fn what_was_there_before_the_host_is_left_alone() {
+    let builder = HostBuilder::new().fixture("spawn").may_run("/bin/true", "[]");
+    let file = builder.file("before", "");
+    let script = format!("tail -f {} >/dev/null 2>&1 &", file.display());
+    let host = builder.after(&script).start();
+    host.wait_for_log(&["this process had children when it began"]);
+    host.connect().reply("spawn /bin/true").is(["status: exited 0"]);
+    assert_eq!(machine::processes_with(file.to_str().expect("UTF-8")).len(), 1);
+}
+
+/// There whatever loses its parent becomes a child of the host, from wherever it is.
+#[test]
+fn the_first_process_of_a_container_reaps_and_ends_nothing() {
+    let builder = HostBuilder::new().fixture("spawn");
+    let file = builder.file("followed", "");
+    let (script, request) = leaving(&file, "(setsid FOLLOW &); (sleep 3600 &) >/dev/null 2>&1; echo left");
+    let host = builder.may_run_script(&script).in_container().start();
+    for _ in 0..3 {
+        host.connect().reply(&request).is(["left", "status: exited 0"]);
+    }
+    let [init] = machine::children(host.pid())[..] else { panic!("it has one child") };
+    eventually("those of the process group are reaped", || {
+        let children = machine::children(init);
+        children.len() == 3 && !children.into_iter().any(machine::is_zombie)
+    });
+    assert_eq!(machine::processes_with(&format!("tail -f {}", file.display())).len(), 3);
 }
 
 #[test]

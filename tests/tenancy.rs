@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Client, Host, HostBuilder, eventually, machine, pipe_into, quoted};
+use crate::support::{Client, Follower, Host, HostBuilder, eventually, eventually_some, machine, pipe_into, quoted};
 
 const OTHER: &str = "[tenants.other]\ncommands = [\"commands\"]";
 
@@ -179,6 +179,69 @@ fn one_line_has_so_many_children() {
     host.wait_until_gone("/bin/sleep 971");
 }
 
+/// A client whose child runs, or was not to be had, with what it was told.
+fn with_child(host: &Host, follower: &Follower, listener: usize) -> (Client, String) {
+    let mut client = Client::connect(host.addresses()[listener]);
+    client.send(follower.request("spawn") + "\n");
+    let answer = client.line();
+    (client, answer)
+}
+
+#[test]
+fn children_of_all_tenants_together_are_bounded() {
+    let builder = HostBuilder::new().fixture("spawn").server("max-children = 2");
+    let (mut builder, follower) = Follower::granted(builder.listener("default"));
+    for tenant in ["second", "third"] {
+        let grant = follower.grant(tenant);
+        let more = format!("[tenants.{tenant}]\ncommands = [\"commands\"]\n{grant}");
+        builder = builder.listener(tenant).more(&more);
+    }
+    let host = builder.start();
+    let child = |listener| with_child(&host, &follower, listener);
+    let (first, told) = child(0);
+    assert_eq!(told, "first");
+    // One tenant does not get all that there are.
+    assert_eq!(child(0).1, "too many children");
+    let (second, told) = child(1);
+    assert_eq!(told, "first");
+    // Two is all, though this one has none.
+    assert_eq!(child(2).1, "too many children");
+    assert_eq!(follower.processes().len(), 2);
+    first.vanish();
+    let third = eventually_some("it can have one now", || Some(child(2)).filter(|(_, told)| told == "first"));
+    second.vanish();
+    third.0.vanish();
+    host.wait_until_gone(&follower.file);
+}
+
+#[test]
+fn how_many_children_there_may_be_changes_with_a_reload() {
+    let builder = HostBuilder::new().fixture("spawn").server("max-children = 1");
+    let (builder, follower) = Follower::granted(builder);
+    let host = builder.start();
+    let child = || with_child(&host, &follower, 0);
+    let (first, told) = child();
+    assert_eq!(told, "first");
+    assert_eq!(child().1, "too many children");
+    host.edit_config("max-children = 1", "max-children = 3");
+    host.reload();
+    let (second, third) = (child(), child());
+    assert_eq!([&*second.1, &*third.1], ["first", "first"]);
+    assert_eq!(child().1, "too many children");
+    // Nobody loses a child that runs, and they count.
+    host.edit_config("max-children = 3", "max-children = 1");
+    host.reload();
+    assert_eq!(follower.processes().len(), 3);
+    second.0.vanish();
+    third.0.vanish();
+    eventually("two of them are gone", || machine::children(host.pid()).len() == 1);
+    assert_eq!(child().1, "too many children");
+    first.vanish();
+    let last = eventually_some("there is a place again", || Some(child()).filter(|(_, told)| told == "first"));
+    last.0.vanish();
+    host.wait_until_gone(&follower.file);
+}
+
 #[test]
 fn a_command_that_crashes_again_and_again_is_put_aside_for_its_tenant() {
     let host = two_tenants(HostBuilder::new().fixture("panic"));
@@ -287,6 +350,8 @@ fn bounds_that_the_machine_cannot_keep_are_refused() {
     refused(HostBuilder::new().descriptors(64), &["64 descriptors", "1024 for server.max-connections", "LimitNOFILE="]);
     refused(HostBuilder::new().server("memory = \"1EiB\""), &["server.memory", "lower it"]);
     refused(HostBuilder::new().limit("memory = \"1EiB\""), &["tenants.default.limits.memory", "share"]);
+    let children = HostBuilder::new().server("max-children = 1000000").limit("children = 1000000");
+    refused(children.descriptors(4096), &["server.max-children"]);
     refused(HostBuilder::new().server("max-invocations = 500000"), &["server.max-invocations", "vm.max_map_count"]);
 }
 

@@ -156,6 +156,10 @@ pub struct Server {
     /// Invocations at once, all tenants together. Without it, as many as all tenants may have, and no fewer than 256.
     #[serde(deserialize_with = "units::some_count")]
     pub max_invocations: Option<usize>,
+    /// Child processes at once, all tenants together. Without it, as many as all tenants may have, and no more than half of
+    /// the processes that the machine gives the host.
+    #[serde(deserialize_with = "units::some_count")]
+    pub max_children: Option<usize>,
     /// Bytes of memory that all commands together may have. Without it, three quarters of the machine's.
     #[serde(deserialize_with = "units::some_bytes")]
     pub memory: Option<usize>,
@@ -192,6 +196,7 @@ impl Default for Server {
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
             max_invocations: None,
+            max_children: None,
             memory: None,
             hash_jobs: cores(),
             file_jobs: cores().max(FEWEST_FILE_JOBS),

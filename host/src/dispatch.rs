@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::audit::{Account, Audit, Ledger};
+use crate::audit::{Account, Auditing, Ledger, Refusal};
 use crate::capabilities::{Call, Held};
 use crate::engine::Size;
 use crate::error::{Code, Failure};
@@ -20,8 +20,11 @@ use crate::logging::shortened;
 use crate::registry::Command;
 use crate::sandbox::{Finished, Sandbox};
 use crate::task::{Entry, Task};
-use crate::tenants::{Place, Tenant, Tenants};
+use crate::tenants::{Pass, Place, Tenant, Tenants};
 use crate::wire::{Gone, Wire, outbox};
+
+/// What the audit file calls a line whose command there is not. The client reads no error line.
+const NOT_FOUND: &str = "not-found";
 
 /// What all connections share.
 pub struct Host {
@@ -32,7 +35,7 @@ pub struct Host {
     /// Places in the instance pool.
     pub instances: Arc<Semaphore>,
     /// Where what was done is recorded, if anywhere.
-    pub audit: ArcSwapOption<Audit>,
+    pub audit: Auditing,
 }
 
 /// Runs the lines of one connection for its tenant.
@@ -45,8 +48,8 @@ pub struct Dispatcher {
 
 /// The places that a running line holds: among those admitted and those running of its tenant, and in the pools.
 struct Places {
-    _admission: OwnedSemaphorePermit,
-    _slot: OwnedSemaphorePermit,
+    _admission: Pass,
+    _slot: Pass,
     _instance: OwnedSemaphorePermit,
     _large: Option<Place>,
 }
@@ -96,22 +99,26 @@ impl Dispatcher {
         // One snapshot of tenant and commands serves the whole line.
         let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
+            self.count_refusal(&name, Code::Unavailable.as_str());
             return Ok(None);
         };
         if !tenant.may_run_a_line() {
             let failure = Failure::new(Code::Overloaded, "too many lines in a second; try again");
             wire.say(&failure.line());
+            self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
         let commands = tenant.commands();
         let Some(command) = commands.get(&name).cloned() else {
             wire.say("Command not found.\n");
+            self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
         };
-        let audit = self.host.audit.load_full();
+        let audit = self.host.audit.load();
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
             wire.say(&failure.line());
             self.report(wire, &command, Instant::now(), None, 0, &Outcome::Failed(&failure));
+            self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
         let admitted = match command.health.put_aside(Instant::now()) {
@@ -152,6 +159,13 @@ impl Dispatcher {
                 outcome.record(account, 0);
                 Ok(Some(failure))
             }
+        }
+    }
+
+    /// Has a line counted that does not begin, where there is an audit file.
+    fn count_refusal(&self, command: &str, outcome: &'static str) {
+        if let Some(audit) = self.host.audit.load() {
+            audit.count(&Refusal { tenant: &self.tenant, identity: &self.identity, command, outcome });
         }
     }
 

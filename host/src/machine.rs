@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Tenant};
+use crate::descendants::MAX_WATCHED;
 use crate::engine::{FIBER_STACK, PoolSize};
 use crate::policy::ProcessGrant;
 use crate::sandbox::HOST_OBJECTS;
@@ -20,6 +21,9 @@ const OWN_DESCRIPTORS: u64 = 64;
 pub const REFUSALS: usize = 64;
 /// Descriptors of a child process in the host: its two pipes and the one that tells its end.
 const CHILD_DESCRIPTORS: u64 = 3;
+/// The part of the machine's processes that children may be where the configuration does not say: the rest is for the
+/// host's threads, its compilers, and what the children start.
+const PROCESS_PARTS: (u64, u64) = (1, 2);
 /// Mappings of a stack in the pool, of a memory in use, and of a loaded command, as counted in `/proc/PID/maps`.
 const STACK_MAPPINGS: u64 = 2;
 const MEMORY_MAPPINGS: u64 = 4;
@@ -42,20 +46,26 @@ pub struct Machine {
     pub mappings: u64,
     /// Whether pages may be moved out of memory.
     pub has_swap: bool,
+    /// Processes and threads that the host's user, or the control group that the host runs in, may have.
+    pub processes: u64,
 }
 
 impl Machine {
     /// Looks, and takes the descriptors that the host may have.
     pub fn look() -> Machine {
         let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
-        let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_memory(&text));
-        let mappings = fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let group = |file: &str| group_bound(&groups, file).unwrap_or(u64::MAX);
+        let number = |file: &str| fs::read_to_string(file).ok()?.trim().parse().ok();
+        let kernel = ["threads-max", "pid_max"].map(|name| number(&format!("/proc/sys/kernel/{name}")));
+        let user = getrlimit(Resource::Nproc).current;
         Machine {
-            memory: total.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX)),
+            memory: total.unwrap_or(u64::MAX).min(group("memory.max")),
             descriptors: raise_descriptors(),
-            mappings: mappings.and_then(|text| text.trim().parse().ok()).unwrap_or(65_530),
+            mappings: number("/proc/sys/vm/max_map_count").unwrap_or(65_530),
             // A line for each below the header; where it cannot be read there may be some.
             has_swap: fs::read_to_string("/proc/swaps").map_or(true, |text| text.lines().count() > 1),
+            processes: kernel.into_iter().chain([user]).flatten().min().unwrap_or(u64::MAX).min(group("pids.max")),
         }
     }
 }
@@ -69,11 +79,11 @@ fn raise_descriptors() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
-/// The least memory that the control group, or one that it is in, may have; see cgroups(7) for the line of version 2.
-fn group_memory(groups: &str) -> Option<u64> {
+/// The least bound in such a file of the control group or one that it is in; see cgroups(7) for the line of version 2.
+fn group_bound(groups: &str, file: &str) -> Option<u64> {
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let bound = |group: &Path| {
-        let file = Path::new("/sys/fs/cgroup").join(group).join("memory.max");
+        let file = Path::new("/sys/fs/cgroup").join(group).join(file);
         fs::read_to_string(file).ok()?.trim().parse().ok()
     };
     Path::new(own).ancestors().filter_map(bound).min()
@@ -93,6 +103,10 @@ pub struct Plan {
     pub crowded: Option<usize>,
     /// The lines of large commands that can run at once.
     pub large: usize,
+    /// Child processes that there may be at once, all tenants together.
+    pub children: usize,
+    /// Whether the tenants' `children` come to more.
+    pub children_crowded: bool,
 }
 
 impl Plan {
@@ -105,6 +119,12 @@ impl Plan {
             page_scan: !machine.has_swap,
         }
     }
+
+    /// With so much memory for a tenant, and room for everything else.
+    #[cfg(test)]
+    pub fn for_test(tenant_memory: usize) -> Plan {
+        Plan { tenant_memory, crowded: None, large: 64, children: 64, children_crowded: false }
+    }
 }
 
 /// Finds whether every bound of the configuration can be kept by a host that has room for so many invocations.
@@ -112,18 +132,40 @@ impl Plan {
 /// # Errors
 /// When one cannot: the text names it, what the machine has, and what to do.
 pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Plan, String> {
-    descriptors(config, machine)?;
+    let wanted = config.tenants.values().map(|tenant| tenant.limits.children).sum();
+    let children = children(config, machine, wanted)?;
+    descriptors(config, machine, children)?;
     let large = large_invocations(machine, invocations)?;
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
-    Ok(Plan { tenant_memory: memory(config, machine)?, crowded, large })
+    Ok(Plan { tenant_memory: memory(config, machine)?, crowded, large, children, children_crowded: wanted > children })
 }
 
-fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
+/// How many children there may be, where the tenants may have `wanted`.
+fn children(config: &Config, machine: &Machine, wanted: usize) -> Result<usize, String> {
+    match config.server.max_children {
+        Some(most) if most as u64 > machine.processes => Err(format!(
+            "server.max-children is {most}, and the host may have {} processes and threads; lower it, or raise the bound on \
+             them (`ulimit -u`, `TasksMax=` of systemd)",
+            machine.processes
+        )),
+        Some(most) => Ok(most),
+        None => {
+            let room = machine.processes / PROCESS_PARTS.1 * PROCESS_PARTS.0;
+            Ok(wanted.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1))
+        }
+    }
+}
+
+fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Result<(), String> {
     // A child holds a descriptor more for each path among its arguments.
-    let paths = |tenant: &Tenant| tenant.grants.process.iter().map(ProcessGrant::most_paths).max().unwrap_or(0) as u64;
-    let children: u64 =
-        sum(config, |tenant| (CHILD_DESCRIPTORS + paths(tenant)).saturating_mul(tenant.limits.children as u64));
+    let each = |tenant: &Tenant| {
+        let paths = tenant.grants.process.iter().map(ProcessGrant::most_paths).max().unwrap_or(0);
+        CHILD_DESCRIPTORS + paths as u64
+    };
+    let of_tenants = sum(config, |tenant| each(tenant).saturating_mul(tenant.limits.children as u64));
+    let of_all = config.tenants.values().map(each).max().unwrap_or(0).saturating_mul(most_children as u64);
+    let children = of_tenants.min(of_all);
     // Only a program that was granted a directory can open files.
     let opens = |tenant: &&Tenant| !tenant.grants.directory.is_empty();
     let files = config.tenants.values().filter(opens);
@@ -132,13 +174,15 @@ fn descriptors(config: &Config, machine: &Machine) -> Result<(), String> {
     let connections = config.server.max_connections as u64;
     // Whoever is turned away takes one as well, for as long as it takes to be told.
     let unknown = (config.server.max_handshakes + REFUSALS) as u64;
-    let needed = connections + unknown + children + files + jobs + OWN_DESCRIPTORS;
+    let own = OWN_DESCRIPTORS + MAX_WATCHED as u64;
+    let needed = connections + unknown + children + files + jobs + own;
     if needed <= machine.descriptors {
         return Ok(());
     }
     Err(format!(
         "the host may have {} descriptors open and needs {needed}: {connections} for server.max-connections, {unknown} \
-         for server.max-handshakes and clients that are turned away, {children} for the tenants' limits.children, {files} for files in granted directories (limits.concurrency), and some of its own; \
+         for server.max-handshakes and clients that are turned away, {children} for child processes (server.max-children, and the tenants' \
+         limits.children), {files} for files in granted directories (limits.concurrency), and some of its own; \
          raise the hard limit (`ulimit -n`, `LimitNOFILE=` of systemd) or lower these",
         machine.descriptors
     ))
@@ -222,7 +266,8 @@ mod tests {
     use super::*;
     use crate::config::Overrides;
 
-    const MACHINE: Machine = Machine { memory: 16 << 30, descriptors: 4096, mappings: 65_530, has_swap: false };
+    const MACHINE: Machine =
+        Machine { memory: 16 << 30, descriptors: 4096, mappings: 65_530, has_swap: false, processes: 4096 };
 
     fn planned(toml: &str, machine: &Machine) -> Result<Plan, String> {
         let directory = tempfile::tempdir().unwrap();
@@ -234,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_a_small_machine() {
-        let small = Machine { memory: 1 << 30, descriptors: 4096, mappings: 65_530, has_swap: false };
+        let small = Machine { memory: 1 << 30, descriptors: 4096, mappings: 65_530, has_swap: false, processes: 4096 };
         let plan = planned("[server]\n", &small).unwrap();
         assert!(plan.tenant_memory > 500 << 20 && plan.tenant_memory < 768 << 20, "{plan:?}");
     }
@@ -260,8 +305,31 @@ mod tests {
     }
 
     #[test]
+    fn children_are_what_all_tenants_may_have_unless_that_is_too_much() {
+        let tenants = "[[listener]]\naddress='127.0.0.1:0'\ntenant='a'\n[tenants.a]\ncommands=['c']\n[tenants.b]\ncommands=['c']\n";
+        let children = |toml: &str, machine: &Machine| {
+            let plan = planned(&format!("[server]\n{toml}\n{tenants}"), machine).unwrap();
+            (plan.children, plan.children_crowded)
+        };
+        assert_eq!(children("", &MACHINE), (32, false));
+        assert_eq!(children("", &Machine { processes: 50, ..MACHINE }), (25, true));
+        assert_eq!(children("max-children = 20", &MACHINE), (20, true));
+        assert_eq!(children("max-children = 4000", &MACHINE), (4000, false));
+    }
+
+    #[test]
+    fn no_more_descriptors_are_asked_for_than_children_may_have() {
+        // 1,600 of the connections and handshakes, 64 of the host, and 3 for each child.
+        let many = "[[listener]]\naddress='127.0.0.1:0'\ntenant='a'\n[tenants.a]\ncommands=['c']\n[tenants.a.limits]\nchildren=900";
+        let error = planned(&format!("[server]\n{many}"), &MACHINE).unwrap_err();
+        assert!(error.contains("2700 for child processes (server.max-children"), "{error}");
+        assert_eq!(planned(&format!("[server]\nmax-children = 500\n{many}"), &MACHINE).unwrap().children, 500);
+    }
+
+    #[test]
     fn what_does_not_fit_is_named() {
         for (toml, word) in [
+            ("[server]\nmax-children = 4097", "server.max-children is 4097, and the host may have 4096 processes"),
             ("[server]\nmemory = '17GiB'", "server.memory is 17.0 GiB"),
             ("[server]\nmax-connections = 5000", "5000 for server.max-connections"),
             ("[server]\nmax-invocations = 100000", "lower server.max-invocations"),
@@ -284,5 +352,6 @@ mod tests {
         assert_eq!(kilobytes("MemFree: 1 kB\nMemTotal:       100 kB\n", "MemTotal:"), Some(102_400));
         let machine = Machine::look();
         assert!(machine.memory > 0 && machine.descriptors > 0 && machine.mappings > 0, "{machine:?}");
+        assert!(machine.processes > 0, "{machine:?}");
     }
 }

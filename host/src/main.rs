@@ -5,6 +5,7 @@ mod capabilities;
 mod check;
 mod cli;
 mod config;
+mod descendants;
 mod dispatch;
 mod engine;
 mod error;
@@ -59,6 +60,7 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     capabilities::self_test()?;
     // What the host was started with is none of its children's business, a supervisor's descriptors least of all.
     close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
+    descendants::adopt_orphans();
     let file = arguments.config.clone();
     let overrides = arguments.overrides();
     let load = move || Config::load(file.as_deref(), &overrides).map_err(|error| error.to_string());

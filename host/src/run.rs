@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use rustix::process::getuid;
 use tokio::sync::Semaphore;
 
+use crate::audit::Auditing;
 use crate::capabilities;
 use crate::cli::Run;
 use crate::config::{Config, Overrides};
@@ -83,7 +84,7 @@ fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
         tenants: ArcSwap::from_pointee(tenants),
         sandbox,
         instances: Arc::new(Semaphore::new(config.invocations())),
-        audit: ArcSwapOption::empty(),
+        audit: Auditing::default(),
     })
 }
 

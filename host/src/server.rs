@@ -17,7 +17,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
@@ -136,7 +136,7 @@ impl Server {
         // Opened before anything runs, and nothing runs where it cannot be.
         let audit = config.audit.as_ref().map(|audit| Audit::start(audit, invocations));
         let host = Host {
-            audit: ArcSwapOption::from(audit.transpose()?.map(Arc::new)),
+            audit: audit.transpose()?.into(),
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
@@ -243,7 +243,7 @@ impl Server {
 
     /// Opens the audit file anew, which may have been moved aside: whatever becomes of the rest of a reload.
     async fn reopen_audit(&self) {
-        if let Some(audit) = self.connections.host.audit.load_full()
+        if let Some(audit) = self.connections.host.audit.load()
             && let Err(error) = audit.reopen(&audit.settings()).await
         {
             tracing::error!(error, "the audit file as it was is gone on with");
@@ -253,7 +253,7 @@ impl Server {
     /// Takes over what the configuration says of the audit file, which may be another one, or the first, or none.
     async fn reload_audit(&self, config: &Config) -> Result<(), String> {
         let current = &self.connections.host.audit;
-        match (current.load_full(), &config.audit) {
+        match (current.load(), &config.audit) {
             (Some(audit), Some(wanted)) => audit.reopen(wanted).await?,
             (None, Some(wanted)) => {
                 current.store(Some(Arc::new(Audit::start(wanted, config.invocations())?)));
@@ -353,7 +353,7 @@ impl Server {
             self.connections.aborting.cancel();
             let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
         }
-        if let Some(audit) = self.connections.host.audit.load_full() {
+        if let Some(audit) = self.connections.host.audit.load() {
             audit.flush().await;
         }
         tracing::info!("stopped");

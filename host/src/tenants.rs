@@ -1,6 +1,7 @@
 //! Tenants at run time: what each may do, the commands it has, and the places that bound what it does at once.
 
 mod bucket;
+mod gate;
 mod share;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 
+pub use gate::{Gate, Pass};
 pub use share::{MemoryInUse, Part, Place, Places, Shares, share};
 
 use crate::config::{self, Config, Limits, Mode};
@@ -29,18 +30,19 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long it waits where nothing can go on without: longer than all compilations together may take.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// One tenant. A reload that changes its configuration makes a new one; lines that run keep theirs.
+/// One tenant. A reload that changes its configuration makes a new one; lines that run keep theirs, and the places that
+/// they have count for both.
 pub struct Tenant {
     /// Its name in the configuration.
     pub name: String,
     /// What one of its invocations may use, and all of them together.
     pub limits: Limits,
     /// Places of its child processes.
-    pub children: Arc<Semaphore>,
+    pub children: Places,
     /// Places of lines that run or wait to.
-    pub admissions: Arc<Semaphore>,
+    pub admissions: Arc<Gate>,
     /// Places of lines that run.
-    pub slots: Arc<Semaphore>,
+    pub slots: Arc<Gate>,
     /// The CPU time of its lines.
     pub cpu: Cpu,
     /// The memory of its lines.
@@ -65,14 +67,14 @@ impl Tenant {
         let rate = |lines: usize| Bucket::new(lines as f64, Instant::now());
         Tenant {
             name: config.name.clone(),
-            children: Arc::new(Semaphore::new(limits.children)),
+            children: shares.children(shares.most_children(&limits, tenants)),
             cpu: Cpu::new(&limits),
             memory: Arc::default(),
             tasks: Arc::default(),
             lines: limits.lines_per_second.map(rate),
             part: ArcSwap::from_pointee(shares.part(&limits, tenants)),
-            slots: Arc::new(Semaphore::new(shares.slots(&limits, tenants))),
-            admissions: Arc::new(Semaphore::new(limits.concurrency + limits.queue)),
+            slots: Arc::new(Gate::new(shares.slots(&limits, tenants))),
+            admissions: Arc::new(Gate::new(limits.concurrency + limits.queue)),
             limits,
             grants: Arc::new(config.grants.clone()),
             config: config.clone(),
@@ -80,11 +82,31 @@ impl Tenant {
         }
     }
 
+    /// Takes over what lines of the tenant that it follows still have, and their places.
+    fn follow(&mut self, known: &Tenant) {
+        // What served so far goes on serving where the new directories have a bad file of the same name.
+        self.table.store(known.commands());
+        // The lines that run are the tenant's still, to be seen, stopped and counted.
+        self.tasks = Arc::clone(&known.tasks);
+        self.memory = Arc::clone(&known.memory);
+        self.children = known.children.clone();
+        self.admissions = Arc::clone(&known.admissions);
+        self.slots = Arc::clone(&known.slots);
+    }
+
+    /// Takes the part of what all share that is its own among so many tenants.
+    fn fit(&self, shares: &Shares, tenants: usize) {
+        self.part.store(Arc::new(shares.part(&self.limits, tenants)));
+        self.children.resize(shares.most_children(&self.limits, tenants));
+        self.slots.resize(shares.slots(&self.limits, tenants));
+        self.admissions.resize(self.limits.concurrency + self.limits.queue);
+    }
+
     /// A tenant with these limits, alone on a host with this much memory for commands.
     #[cfg(test)]
     pub fn for_test(limits: &str, memory: usize) -> Tenant {
         let config = config::Config::for_test(limits);
-        let shares = Shares::of(&config.server, Plan { tenant_memory: memory, crowded: None, large: 4 });
+        let shares = Shares::of(&config.server, Plan::for_test(memory));
         Tenant::new(&config.tenants["default"], &shares, 1)
     }
 
@@ -198,20 +220,16 @@ pub fn load(
 ) -> Result<Tenants, Problem> {
     let make = |(name, wanted): (&String, &config::Tenant)| match before.get(name) {
         Some(tenant) if tenant.config == *wanted => {
-            tenant.part.store(Arc::new(shares.part(&tenant.limits, config.tenants.len())));
+            tenant.fit(shares, config.tenants.len());
             Arc::clone(tenant)
         }
-        known => {
+        Some(known) => {
             let mut tenant = Tenant::new(wanted, shares, config.tenants.len());
-            if let Some(known) = known {
-                // What served so far goes on serving where the new directories have a bad file of the same name.
-                tenant.table.store(known.commands());
-                // The lines that run are the tenant's still, to be seen, stopped and counted.
-                tenant.tasks = Arc::clone(&known.tasks);
-                tenant.memory = Arc::clone(&known.memory);
-            }
+            tenant.follow(known);
+            tenant.fit(shares, config.tenants.len());
             Arc::new(tenant)
         }
+        None => Arc::new(Tenant::new(wanted, shares, config.tenants.len())),
     };
     let tenants: Vec<Arc<Tenant>> = config.tenants.iter().map(make).collect();
     let time = match strictness {

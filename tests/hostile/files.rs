@@ -12,13 +12,6 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::harness::{SUM_OF_ABC, Siege};
 use crate::support::{Client, HostBuilder, components, eventually, guests, machine, quoted};
 
-/// Puts a file in place as one should: written elsewhere, then renamed.
-fn place(siege: &Siege, name: &str, bytes: &[u8]) {
-    let aside = siege.host.files().join("aside");
-    fs::write(&aside, bytes).expect("a file can be written");
-    fs::rename(aside, siege.host.commands().join(name)).expect("it can be renamed");
-}
-
 /// A whole picture of one pixel.
 const PICTURE: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\0\0\0\nIDATx\x9cc`\0\0\0\x02\0\
@@ -27,7 +20,7 @@ const PICTURE: &[u8] =
 #[test]
 fn a_picture_that_is_called_a_command() {
     Siege::of(HostBuilder::new()).withstands(|siege| {
-        place(siege, "picture.wasm", PICTURE);
+        siege.host.install("picture.wasm", PICTURE);
         siege.host.wait_for_log(&["refused", "picture.wasm", "is not WebAssembly"]);
         siege.connect().reply("picture").is(["Command not found."]);
     });
@@ -40,7 +33,7 @@ fn two_hundred_megabytes_of_custom_sections() {
         HostBuilder::new().without_cache_flag().server(&format!("cache = {}", quoted(&cache.path().join("c"))));
     Siege::of(builder).withstands(|siege| {
         let words = fs::read(guests::fixture("words")).expect("the fixture is built");
-        place(siege, "fat.wasm", &components::with_custom_section(&words, &vec![b'x'; 200_000_000]));
+        siege.host.install("fat.wasm", &components::with_custom_section(&words, &vec![b'x'; 200_000_000]));
         // It may serve or be refused with a reason; meanwhile nobody may notice.
         let mut other = Client::connect(siege.other());
         eventually("it is taken or refused", || {
@@ -217,9 +210,9 @@ fn file_names_that_look_like_something_else() {
         }
         // As commands they are none, and their names drive nobody's terminal.
         for name in NAMES {
-            place(siege, &format!("{name}.wasm"), b"(module)");
+            siege.host.install(&format!("{name}.wasm"), b"(module)");
         }
-        place(siege, "marker.wasm", b"(module)");
+        siege.host.install("marker.wasm", b"(module)");
         siege.host.wait_for_log(&["refused", "marker.wasm"]);
         client.reply("'--help'").is(["Command not found."]);
         assert!(!siege.host.log().contains('\u{1b}'));

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::guests;
 use super::host::{self, Host};
-use super::programs::{wasmline, wasmline_with_descriptors, wasmline_with_tmpfs};
+use super::programs::{wasmline, wasmline_after, wasmline_as_init, wasmline_with_tmpfs};
 
 /// A host to be started. Its tenant `default` has the shipped `echo`, and nothing is granted to it.
 pub struct HostBuilder {
@@ -28,9 +28,19 @@ pub struct HostBuilder {
     config_flag: bool,
     cache_flag: bool,
     directory: Option<PathBuf>,
-    descriptors: Option<u32>,
-    /// Size of the file system that holds nothing but the cache.
-    tmpfs: Option<(PathBuf, String)>,
+    launcher: Launcher,
+}
+
+/// Who starts the host's program.
+enum Launcher {
+    /// The test itself.
+    Test,
+    /// A shell, which first runs this script.
+    Shell(String),
+    /// What makes the host the first process of a namespace of its own.
+    Namespace,
+    /// What mounts a file system of this size there that nobody else sees.
+    Tmpfs(PathBuf, String),
 }
 
 impl HostBuilder {
@@ -56,8 +66,7 @@ impl HostBuilder {
             config_flag: true,
             cache_flag: true,
             directory: None,
-            descriptors: None,
-            tmpfs: None,
+            launcher: Launcher::Test,
         };
         builder.command("echo")
     }
@@ -245,8 +254,19 @@ impl HostBuilder {
     }
 
     /// Starts the host with so many file descriptors at most.
-    pub fn descriptors(mut self, limit: u32) -> HostBuilder {
-        self.descriptors = Some(limit);
+    pub fn descriptors(self, limit: u32) -> HostBuilder {
+        self.after(&format!("ulimit -n {limit}"))
+    }
+
+    /// Has the host take the place of a shell that has run this script.
+    pub fn after(mut self, script: &str) -> HostBuilder {
+        self.launcher = Launcher::Shell(script.to_owned());
+        self
+    }
+
+    /// Makes the host the first process of a container, a child of the process that the test starts.
+    pub fn in_container(mut self) -> HostBuilder {
+        self.launcher = Launcher::Namespace;
         self
     }
 
@@ -259,7 +279,7 @@ impl HostBuilder {
 
     /// Lets the host find at `place` an empty file system of this size that nobody else sees.
     pub fn tmpfs(mut self, place: PathBuf, size: &str) -> HostBuilder {
-        self.tmpfs = Some((place, size.to_owned()));
+        self.launcher = Launcher::Tmpfs(place, size.to_owned());
         self
     }
 
@@ -303,10 +323,11 @@ impl HostBuilder {
         if self.writes_config {
             fs::write(&config, self.config()).expect("the configuration can be written");
         }
-        let mut command = match (self.descriptors, &self.tmpfs) {
-            (Some(limit), _) => wasmline_with_descriptors(limit),
-            (None, Some((place, size))) => wasmline_with_tmpfs(place, size),
-            (None, None) => wasmline(),
+        let mut command = match &self.launcher {
+            Launcher::Test => wasmline(),
+            Launcher::Shell(script) => wasmline_after(script),
+            Launcher::Namespace => wasmline_as_init(),
+            Launcher::Tmpfs(place, size) => wasmline_with_tmpfs(place, size),
         };
         command.arg("serve");
         if self.config_flag {

@@ -16,9 +16,14 @@ impl Follower {
     /// Grants the tenant to follow a file whose only line is `first`, so that a client sees when the child runs.
     #[track_caller]
     pub fn granted(builder: HostBuilder) -> (HostBuilder, Follower) {
-        let file = builder.file("followed", "first\n");
-        let builder = builder.may_run("/usr/bin/tail", &format!("[\"-f\", {}]", quoted(&file)));
-        (builder, Follower { file })
+        let follower = Follower { file: builder.file("followed", "first\n") };
+        (builder.more(&follower.grant("default")), follower)
+    }
+
+    /// The grant that allows a tenant to follow the file.
+    pub fn grant(&self, tenant: &str) -> String {
+        let args = format!("[\"-f\", {}]", quoted(&self.file));
+        format!("[[tenants.{tenant}.grants.process]]\nprogram = \"/usr/bin/tail\"\nargs = {args}")
     }
 
     /// The request that has the fixture start the child.

@@ -1,6 +1,7 @@
-//! Where the built guests are. `cargo xtask test` builds them and says where.
+//! Where the built guests are, and how a file is installed. `cargo xtask test` builds them and says where.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A command as it is shipped, in `target/commands`.
@@ -21,6 +22,14 @@ pub fn language(name: &str) -> PathBuf {
 /// A program that was not written for wasmline, in `target/third-party`.
 pub fn third_party(name: &str) -> PathBuf {
     built("WASMLINE_TEST_THIRD_PARTY", "third-party", name)
+}
+
+/// Puts a file into a commands directory as one should: written elsewhere, then renamed.
+#[track_caller]
+pub fn install(directory: &Path, name: &str, bytes: &[u8]) {
+    let aside = directory.with_extension("aside");
+    fs::write(&aside, bytes).expect("a file can be written");
+    fs::rename(aside, directory.join(name)).expect("it can be renamed");
 }
 
 #[track_caller]

@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::machine;
 use super::wait::{COMPILING, eventually, eventually_some, eventually_some_within};
+use super::{guests, machine};
 
 /// The configuration's name in the host's directory.
 pub const CONFIG: &str = "wasmline.toml";
@@ -116,6 +116,12 @@ impl Host {
 
     pub fn commands(&self) -> PathBuf {
         self.dir.path().join("commands")
+    }
+
+    /// Puts a file into the commands directory of the tenant `default`.
+    #[track_caller]
+    pub fn install(&self, name: &str, bytes: &[u8]) {
+        guests::install(&self.commands(), name, bytes);
     }
 
     pub fn config(&self) -> PathBuf {

@@ -27,4 +27,4 @@ pub use follower::Follower;
 pub use host::Host;
 pub use programs::{Outcome, pipe_into, program, type_into, wasmline};
 pub use session::Session;
-pub use wait::{COMPILING, PATIENCE, eventually, eventually_within, pause};
+pub use wait::{COMPILING, PATIENCE, eventually, eventually_some, eventually_within, pause};

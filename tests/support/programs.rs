@@ -27,10 +27,18 @@ pub fn wasmline() -> Command {
     unconfigured(Command::new(env!("CARGO_BIN_EXE_wasmline")))
 }
 
-/// The host's binary, with so many file descriptors at most.
-pub fn wasmline_with_descriptors(limit: u32) -> Command {
+/// The host's binary, in place of a shell that has run this script.
+pub fn wasmline_after(script: &str) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_wasmline")]);
+    command.args(["-c", &format!("{script}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_wasmline")]);
+    unconfigured(command)
+}
+
+/// The host's binary as the first process of a PID namespace of its own, a child of the process that this runs.
+pub fn wasmline_as_init() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child"]);
+    command.arg(env!("CARGO_BIN_EXE_wasmline"));
     unconfigured(command)
 }
 

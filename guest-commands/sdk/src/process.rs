@@ -17,7 +17,7 @@ pub enum Error {
     Denied(String),
     /// The program, or a file that an argument names, does not exist. Names what is missing.
     NotFound(String),
-    /// The tenant has as many children as it may have.
+    /// The line, its tenant or the host has as many children as it may.
     TooManyChildren,
     /// The machine refused. Holds its reason.
     Io(String),

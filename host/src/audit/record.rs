@@ -1,11 +1,13 @@
 //! The audit records, a JSON object in a line each.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use super::ledger::{Denied, Entries};
+use super::refusals::Counted;
 use super::writer::Lines;
 use crate::config::{Arguments, Mode};
 use crate::identity::Identity;
@@ -110,6 +112,31 @@ struct Refusal<'a> {
 }
 
 #[derive(Serialize)]
+struct Counts<'a> {
+    time: String,
+    event: &'static str,
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(flatten)]
+    word: Word<'a>,
+    outcome: &'static str,
+    times: u64,
+}
+
+#[derive(Serialize)]
+enum Word<'a> {
+    #[serde(rename = "command")]
+    Full(&'a str),
+    #[serde(rename = "command-blake3")]
+    Hash(String),
+}
+
+#[derive(Serialize)]
 struct Lost {
     time: String,
     event: &'static str,
@@ -186,6 +213,32 @@ pub fn lines(origin: &Origin<'_>, course: &Course<'_>) -> Lines {
 pub fn refusal(listener: &str, source: &str, reason: &str) -> Lines {
     let mut lines = Lines { bytes: Vec::new(), count: 0 };
     push(&mut lines, &Refusal { time: stamp(now()), event: "refused", listener, source, reason });
+    lines
+}
+
+/// The records of lines that did not begin, by tenant.
+pub fn counts(counted: &HashMap<String, Vec<Counted>>, arguments: Arguments) -> Lines {
+    let mut lines = Lines { bytes: Vec::new(), count: 0 };
+    for (tenant, counted) in counted {
+        for Counted { time, identity, command, outcome, times } in counted {
+            let record = Counts {
+                time: stamp(*time),
+                event: "line-refused",
+                tenant,
+                identity: identity.as_ref().map(|identity| identity.credential.to_string()),
+                listener: identity.as_ref().map(|identity| &*identity.listener),
+                source: identity.as_ref().map(|identity| &*identity.peer),
+                // Nobody knows whether it is a command's name, so it is what somebody typed.
+                word: match arguments {
+                    Arguments::Full => Word::Full(command),
+                    Arguments::Hash => Word::Hash(hash_words(std::slice::from_ref(command))),
+                },
+                outcome,
+                times: *times,
+            };
+            push(&mut lines, &record);
+        }
+    }
     lines
 }
 

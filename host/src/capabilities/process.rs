@@ -17,19 +17,20 @@ use rustix::process::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Resource;
 
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
+use crate::descendants::{self, Purpose, watch};
 use crate::policy::{Access, Denial, Pass, PlannedPath};
 use crate::sandbox::{Stop, cpu};
 use crate::task::{ChildPlace, Task};
+use crate::tenants::Place;
 
 /// Bytes that one read returns at most.
 const MAX_READ: usize = 64 * 1024;
-/// How long a spawn waits for a place among the tenant's children: as long as it takes to reap those just killed, which
+/// How long a spawn waits for a place among the children of its tenant and of all: as long as it takes to reap those just killed, which
 /// still hold theirs.
 const PLACE_TIME: Duration = Duration::from_millis(250);
 /// Descriptors that a child may have open.
@@ -62,10 +63,10 @@ struct Process {
     _places: Places,
 }
 
-/// The places of a child: among those of its line and those of its tenant.
+/// The places of a child: among those of its line, and among those of its tenant and of all.
 struct Places {
     _line: ChildPlace,
-    _tenant: OwnedSemaphorePermit,
+    _tenant: Place,
 }
 
 /// Standard error, collected whenever the child is waited for, so that the child never blocks on it.
@@ -79,15 +80,16 @@ impl Child {
     ///
     /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
     fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: Places) -> io::Result<Child> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args.words)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mut child = descendants::spawn(&mut command, Purpose::Program)?;
         let group = Pid::from_child(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let watched = pidfd_open(group, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watch);
@@ -95,7 +97,7 @@ impl Child {
             Ok(pidfd) => pidfd,
             Err(error) => {
                 kill_group(group);
-                child.wait()?;
+                descendants::reap(&mut child)?;
                 return Err(error);
             }
         };
@@ -166,8 +168,9 @@ impl Process {
         kill_group(self.group);
         // The kernel keeps what a dead process has used until it is reaped, its own dead children's included.
         self.task.charge(cpu_of(self.group));
-        let status = self.child.wait()?;
+        let status = descendants::reap(&mut self.child)?;
         self.status = Some(status);
+        descendants::look();
         Ok(status)
     }
 }
@@ -188,7 +191,7 @@ impl Drop for Child {
                     tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
                 }
             });
-        } else if let Err(error) = process.child.wait() {
+        } else if let Err(error) = descendants::reap(&mut process.child) {
             tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
         }
     }
@@ -250,15 +253,6 @@ fn cpu_of(process: Pid) -> Duration {
         fields.split_whitespace().skip(FIRST_CPU_FIELD).take(CPU_FIELDS).filter_map(|field| field.parse::<u64>().ok());
     let all = ticks.sum::<u64>().saturating_mul(1000) / rustix::param::clock_ticks_per_second();
     own.max(Duration::from_millis(all))
-}
-
-/// Registers a pidfd with the runtime.
-#[expect(
-    deprecated,
-    reason = "its replacement is unsafe for types that might swap their descriptor; an OwnedFd does not"
-)]
-fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::new(pidfd)
 }
 
 /// Kills a process group. One that has no member left is no error.
@@ -338,8 +332,8 @@ impl Host for ObjectView<'_> {
         };
         let task = Arc::clone(&self.call.task);
         let Some(line) = task.place_for_child() else { return Ok(Err(Error::TooManyChildren)) };
-        let place = Arc::clone(&task.tenant.children).acquire_owned();
-        let Ok(Ok(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
+        let place = task.tenant.children.clone().acquire();
+        let Ok(Some(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
         let places = Places { _line: line, _tenant: place };

@@ -107,6 +107,7 @@ fn a_full_file_is_read() {
         write-timeout = "3s"
         drain-timeout = "4s"
         max-invocations = 5
+        max-children = 12
         memory = "1GiB"
         hash-jobs = 6
         file-jobs = 4
@@ -177,6 +178,7 @@ fn a_full_file_is_read() {
             write_timeout: seconds(3),
             drain_timeout: seconds(4),
             max_invocations: Some(5),
+            max_children: Some(12),
             memory: Some(1 << 30),
             hash_jobs: 6,
             file_jobs: 4,

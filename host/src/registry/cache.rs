@@ -161,8 +161,7 @@ impl Entry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error.to_string()),
         };
-        let code = std::fs::read(&self.code).map_err(|error| error.to_string())?;
-        if blake3::hash(&code).to_hex().as_str() != sum {
+        if hash_of(&self.code).map_err(|error| error.to_string())?.to_hex().as_str() != sum {
             return Err("its bytes are not the ones that were written".to_owned());
         }
         // Its age is how long ago it was used; a file system that does not keep it makes the cache less clever, no more.
@@ -185,7 +184,7 @@ impl Entry {
 
     /// Puts a freshly compiled file in place. The sum comes last, for an entry without it does not count.
     fn store(&self, fresh: tempfile::TempPath) -> io::Result<()> {
-        let sum = blake3::hash(&std::fs::read(&fresh)?);
+        let sum = hash_of(&fresh)?;
         fresh.persist(&self.code).map_err(|error| error.error)?;
         let directory = self.sum.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
@@ -199,6 +198,13 @@ impl Entry {
         let _ = std::fs::remove_file(&self.sum);
         let _ = std::fs::remove_file(&self.code);
     }
+}
+
+/// The BLAKE3 of a file, which is read piece by piece: code may have hundreds of MiB.
+fn hash_of(file: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(file)?)?;
+    Ok(hasher.finalize())
 }
 
 #[cfg(test)]

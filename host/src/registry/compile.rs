@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, p
 
 use super::adapt::adapt;
 use super::kind::Kind;
+use crate::descendants::{self, Purpose};
 use crate::engine;
 
 /// The hidden subcommand that the child runs.
@@ -58,7 +59,8 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
     let cpu = cpu_bound(wasm.len());
     let wall = cpu * WALL_PER_CPU;
     // The program that runs, though another may have been put in its place on the disk.
-    let mut child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg(SUBCOMMAND)
         .arg("--cpu-seconds")
         .arg(cpu.as_secs().to_string())
@@ -66,9 +68,9 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(machine("cannot start the compiler"))?;
+        .stderr(Stdio::piped());
+    let mut child =
+        descendants::spawn(&mut command, Purpose::Compiler).map_err(machine("cannot start the compiler"))?;
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let pid = Pid::from_child(&child);
     let (words, ended) = std::thread::scope(|scope| {
@@ -88,7 +90,7 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
         }
         (words.ok().and_then(|words| words.join().ok()).unwrap_or_default(), ended)
     });
-    let status = child.wait().map_err(machine("cannot wait for the compiler"))?;
+    let status = descendants::reap(&mut child).map_err(machine("cannot wait for the compiler"))?;
     match ended {
         Ok(true) => verdict(status, cpu, words.trim()),
         // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.

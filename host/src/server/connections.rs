@@ -239,7 +239,7 @@ impl Connections {
     /// Puts a client that was not let in on record. Where there is no place for the record yet it is waited for aside, by
     /// so many at once.
     fn record_refusal(self: &Arc<Connections>, listener: &str, peer: &str, reason: &str) {
-        let Some(audit) = self.host.audit.load_full() else { return };
+        let Some(audit) = self.host.audit.load() else { return };
         let Err(lines) = audit.refused(listener, peer, reason) else { return };
         let Ok(place) = Arc::clone(&self.recording).try_acquire_owned() else {
             tracing::error!(%peer, "there is no place for the record of a refused client");

@@ -1,12 +1,11 @@
-//! A tenant's part of what all share: jobs, turns on the processors, CPU time, memory.
+//! A tenant's part of what all share: jobs, children, turns on the processors, CPU time, memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::bucket::Bucket;
+use super::gate::{Gate, Pass};
 use crate::config::{self, Limits};
 use crate::machine::{COMMANDS, Plan};
 
@@ -16,14 +15,15 @@ const UNTURNED: f64 = 0.25;
 /// What the tenants share of the host.
 #[derive(Clone)]
 pub struct Shares {
-    hash_jobs: Arc<Semaphore>,
+    hash_jobs: Arc<Gate>,
     most_hash_jobs: usize,
-    file_jobs: Arc<Semaphore>,
+    file_jobs: Arc<Gate>,
     most_file_jobs: usize,
     most_compile_jobs: usize,
-    turns: Arc<Semaphore>,
+    turns: Arc<Gate>,
+    children: Arc<Gate>,
     cores: usize,
-    large: Arc<Semaphore>,
+    large: Arc<Gate>,
     most_large: usize,
     plan: Plan,
 }
@@ -33,21 +33,23 @@ impl Shares {
     pub fn of(server: &config::Server, plan: Plan) -> Shares {
         let cores = config::cores();
         Shares {
-            hash_jobs: Arc::new(Semaphore::new(server.hash_jobs)),
+            hash_jobs: Arc::new(Gate::new(server.hash_jobs)),
             most_hash_jobs: server.hash_jobs,
-            file_jobs: Arc::new(Semaphore::new(server.file_jobs)),
+            file_jobs: Arc::new(Gate::new(server.file_jobs)),
             most_file_jobs: server.file_jobs,
             most_compile_jobs: server.compile_jobs,
-            turns: Arc::new(Semaphore::new(cores)),
+            turns: Arc::new(Gate::new(cores)),
+            children: Arc::new(Gate::new(plan.children)),
             cores,
-            large: Arc::new(Semaphore::new(plan.large)),
+            large: Arc::new(Gate::new(plan.large)),
             most_large: plan.large,
             plan,
         }
     }
 
-    /// The same host under another plan.
+    /// The same host under another plan. Children that run go on, and count.
     pub fn planned(&self, plan: Plan) -> Shares {
+        self.children.resize(plan.children);
         Shares { plan, ..self.clone() }
     }
 
@@ -58,21 +60,29 @@ impl Shares {
         limits.concurrency.min(room)
     }
 
+    /// How many children a tenant may have at once, by the same rule.
+    pub fn most_children(&self, limits: &Limits, tenants: usize) -> usize {
+        let room = if self.plan.children_crowded { share(self.plan.children, tenants) } else { limits.children };
+        limits.children.min(room)
+    }
+
+    /// Places for the children of a tenant that may have so many.
+    pub fn children(&self, most: usize) -> Places {
+        Places { all: Arc::clone(&self.children), own: Arc::new(Gate::new(most)) }
+    }
+
     /// The part of one tenant of `tenants`.
     pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
         let file_jobs = limits.file_jobs.unwrap_or_else(|| share(self.most_file_jobs, tenants));
         Part {
-            hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Semaphore::new(hash_jobs)) },
-            file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Semaphore::new(file_jobs)) },
+            hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Gate::new(hash_jobs)) },
+            file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Gate::new(file_jobs)) },
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
-            turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Semaphore::new(self.cores)) },
-            large: Places {
-                all: Arc::clone(&self.large),
-                own: Arc::new(Semaphore::new(share(self.most_large, tenants))),
-            },
+            turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Gate::new(self.cores)) },
+            large: Places { all: Arc::clone(&self.large), own: Arc::new(Gate::new(share(self.most_large, tenants))) },
             memory: limits.memory_in_use.unwrap_or(self.plan.tenant_memory),
             most_commands: (COMMANDS / tenants.max(1)).max(1),
             is_alone: tenants == 1,
@@ -108,14 +118,14 @@ pub fn share(places: usize, tenants: usize) -> usize {
 /// Places of the whole host, and a tenant's own among them.
 #[derive(Clone)]
 pub struct Places {
-    all: Arc<Semaphore>,
-    own: Arc<Semaphore>,
+    all: Arc<Gate>,
+    own: Arc<Gate>,
 }
 
 /// A place, taken.
 pub struct Place {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    _own: Pass,
+    _all: Pass,
 }
 
 impl Places {
@@ -132,9 +142,13 @@ impl Places {
         Some(Place { _own: own, _all: all })
     }
 
+    /// Has so many places of the tenant's own from now on.
+    pub fn resize(&self, own: usize) {
+        self.own.resize(own);
+    }
+
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
     pub async fn acquire(self) -> Option<Place> {
-        // The semaphores are never closed, so there always is a place in the end.
         let own = self.own.acquire_owned().await.ok()?;
         let all = self.all.acquire_owned().await.ok()?;
         Some(Place { _own: own, _all: all })
@@ -213,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_place_is_free_or_not() {
-        let all = Arc::new(Semaphore::new(2));
-        let places = |own| Places { all: Arc::clone(&all), own: Arc::new(Semaphore::new(own)) };
+        let all = Arc::new(Gate::new(2));
+        let places = |own| Places { all: Arc::clone(&all), own: Arc::new(Gate::new(own)) };
         let (one, other, third) = (places(1), places(1), places(1));
         let taken = one.try_acquire();
         assert!(taken.is_some() && one.try_acquire().is_none());

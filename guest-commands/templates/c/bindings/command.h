@@ -66,7 +66,7 @@ typedef struct wasmline_command_process_error_t {
 #define WASMLINE_COMMAND_PROCESS_ERROR_DENIED 0
 // The program, or a file named by an argument, does not exist. Names what is missing.
 #define WASMLINE_COMMAND_PROCESS_ERROR_NOT_FOUND 1
-// The tenant has as many children as its limits allow.
+// The line, its tenant or the host has as many children as it may.
 #define WASMLINE_COMMAND_PROCESS_ERROR_TOO_MANY_CHILDREN 2
 // The machine refused. The text is its reason, without paths.
 #define WASMLINE_COMMAND_PROCESS_ERROR_IO 3

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -72,7 +72,7 @@ struct Taken {
     slots: usize,
     admissions: usize,
     instances: usize,
-    children: usize,
+    children: [usize; 2],
     hash_jobs: [usize; 2],
     file_jobs: [usize; 2],
     turns: [usize; 2],
@@ -95,7 +95,7 @@ impl World {
         let size =
             PoolSize { invocations: INVOCATIONS, large: INVOCATIONS, memory: config.largest_memory(), page_scan: true };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
-        let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None, large: INVOCATIONS });
+        let shares = Shares::of(&config.server, Plan::for_test(1 << 30));
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
@@ -103,7 +103,7 @@ impl World {
             tenants: ArcSwap::from_pointee(tenants),
             sandbox,
             instances: Arc::new(Semaphore::new(INVOCATIONS)),
-            audit: ArcSwapOption::from_pointee(Some(audit)),
+            audit: Some(audit).into(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let has_children = !config.tenants["default"].grants.process.is_empty();
@@ -204,7 +204,7 @@ impl World {
 
     /// Records in the audit file.
     async fn records(&self) -> u64 {
-        self.host.audit.load_full().unwrap().flush().await;
+        self.host.audit.load().unwrap().flush().await;
         let file = fs::read_to_string(self.directory.path().join("audit")).unwrap();
         file.lines().filter(|line| line.contains("\"event\":\"invocation\"")).count() as u64
     }
@@ -217,7 +217,7 @@ impl World {
             slots: tenant.slots.available_permits(),
             admissions: tenant.admissions.available_permits(),
             instances: self.host.instances.available_permits(),
-            children: tenant.children.available_permits(),
+            children: tenant.children.free(),
             hash_jobs: part.hash_jobs.free(),
             file_jobs: part.file_jobs.free(),
             turns: part.turns.free(),
