@@ -18,6 +18,7 @@ mod hostile;
 mod hot_reload;
 mod identity;
 mod inspect;
+mod kept;
 mod languages;
 mod limits;
 mod lines;

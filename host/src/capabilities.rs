@@ -20,13 +20,13 @@ use std::sync::atomic::AtomicU64;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi_config::WasiConfig;
 
-pub use bindings::CommandPre;
+pub use bindings::{Command, CommandPre};
 pub use directories::Held;
 pub use paths::self_test;
 
 use crate::audit::{Entry, Ledger};
 use crate::policy::Denial;
-use crate::registry::{Command, Table};
+use crate::registry::{self, Table};
 use crate::sandbox::{State, Stop};
 use crate::task::Task;
 use crate::tenants::{Tenant, Tenants};
@@ -55,7 +55,7 @@ pub struct Call {
     /// What is running, on whose behalf, with which words.
     pub task: Arc<Task>,
     /// The command.
-    pub command: Arc<Command>,
+    pub command: Arc<registry::Command>,
     /// The commands of the tenant as they were when the line began.
     pub commands: Arc<Table>,
     /// Everybody's commands, where the tenant is the operator's.

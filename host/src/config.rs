@@ -160,6 +160,9 @@ pub struct Server {
     /// the processes that the machine gives the host.
     #[serde(deserialize_with = "units::some_count")]
     pub max_children: Option<usize>,
+    /// Instances that are kept for their connections' next lines, all tenants together.
+    #[serde(deserialize_with = "units::count")]
+    pub kept_instances: usize,
     /// Bytes of memory that all commands together may have. Without it, three quarters of the machine's.
     #[serde(deserialize_with = "units::some_bytes")]
     pub memory: Option<usize>,
@@ -196,6 +199,7 @@ impl Default for Server {
             write_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
             max_invocations: None,
+            kept_instances: 256,
             max_children: None,
             memory: None,
             hash_jobs: cores(),

@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod cancellation;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -17,8 +17,8 @@ use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
 use crate::logging::shortened;
-use crate::registry::Command;
-use crate::sandbox::{Finished, Sandbox};
+use crate::registry::{Command, Lifetime};
+use crate::sandbox::{Finished, Instance, Sandbox};
 use crate::task::{Entry, Task};
 use crate::tenants::{Pass, Place, Tenant, Tenants};
 use crate::wire::{Gone, Wire, outbox};
@@ -44,6 +44,16 @@ pub struct Dispatcher {
     tenant: String,
     identity: Identity,
     max_line: usize,
+    /// The instances that are kept for the connection's next lines, one of a command at most.
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// An instance that is kept, with the command that it is of: once another has taken that one's place in the table it is of
+/// no more use.
+struct Kept {
+    command: Arc<Command>,
+    instance: Option<Instance>,
+    _place: Place,
 }
 
 /// The places that a running line holds: among those admitted and those running of its tenant, and in the pools.
@@ -57,7 +67,7 @@ struct Places {
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
     pub fn new(host: Arc<Host>, tenant: String, identity: Identity, max_line: usize) -> Dispatcher {
-        Dispatcher { host, tenant, identity, max_line }
+        Dispatcher { host, tenant, identity, max_line, kept: Mutex::default() }
     }
 
     /// Who the client is.
@@ -114,14 +124,14 @@ impl Dispatcher {
             self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
         };
-        let audit = self.host.audit.load();
+        let (now, audit) = (Instant::now(), self.host.audit.load());
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
             wire.say(&failure.line());
-            self.report(wire, &command, Instant::now(), None, 0, &Outcome::Failed(&failure));
+            self.report(wire, &command, now, None, 0, &Outcome::Failed(&failure));
             self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
-        let admitted = match command.health.put_aside(Instant::now()) {
+        let admitted = match command.health.put_aside(now) {
             None => self.admit(&tenant, command.code.program.size(&self.host.sandbox), wire).await?,
             Some(pause) => Err(Failure::new(
                 Code::Unavailable,
@@ -155,7 +165,7 @@ impl Dispatcher {
             Err(failure) => {
                 wire.say(&failure.line());
                 let outcome = Outcome::Failed(&failure);
-                self.report(wire, &call.command, Instant::now(), None, 0, &outcome);
+                self.report(wire, &call.command, call.task.began, None, 0, &outcome);
                 outcome.record(account, 0);
                 Ok(Some(failure))
             }
@@ -176,12 +186,27 @@ impl Dispatcher {
         account: Option<Account>,
         places: Places,
     ) -> Result<Option<Failure>, Gone> {
-        let (began, asked) = (Instant::now(), call.task.began);
+        let began = call.task.began;
         let command = Arc::clone(&call.command);
         outbox::hurry(began);
+        let mut kept = match self.take_kept(&call) {
+            Ok(kept) => kept,
+            Err(failure) => {
+                wire.say(&failure.line());
+                let outcome = Outcome::Failed(&failure);
+                self.report(wire, &command, began, None, 0, &outcome);
+                outcome.record(account, 0);
+                return Ok(Some(failure));
+            }
+        };
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(Arc::clone(&call.task));
-        let finished = match self.host.sandbox.run(&command.code.program, call).await {
+        let finished = match self
+            .host
+            .sandbox
+            .run(&command.code.program, call, kept.as_mut().and_then(|kept| kept.instance.take()))
+            .await
+        {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
@@ -201,10 +226,43 @@ impl Dispatcher {
         outcome.record(account, bytes);
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
         // the instance for a client that does not read.
-        let sent = if wire.has_line() { Ok(()) } else { wire.send_soon(asked) };
-        let failure = finished.into_failure();
+        let sent = if wire.has_line() { Ok(()) } else { wire.send_soon(began) };
+        let failure = match kept {
+            None => finished.into_failure(),
+            Some(kept) => self.keep(kept, finished),
+        };
         drop(places);
         sent.map(|()| failure)
+    }
+
+    /// The instance that was kept for the line's command, or a place for a new one to be kept in, where the command asks for
+    /// that. It is never left to chance whether a line finds what the one before has left.
+    fn take_kept(&self, call: &Call) -> Result<Option<Kept>, Failure> {
+        if call.command.sidecar.instance == Lifetime::Line {
+            return Ok(None);
+        }
+        let mut kept = self.kept();
+        // What has been replaced meanwhile goes with its place.
+        kept.retain(|kept| kept.command.name != call.command.name || Arc::ptr_eq(&kept.command, &call.command));
+        if let Some(index) = kept.iter().position(|kept| Arc::ptr_eq(&kept.command, &call.command)) {
+            return Ok(Some(kept.swap_remove(index)));
+        }
+        let place = call.tenant().part().kept.try_acquire();
+        let place = place.ok_or_else(|| Failure::new(Code::Overloaded, "too many instances are kept; try again"))?;
+        Ok(Some(Kept { command: Arc::clone(&call.command), instance: None, _place: place }))
+    }
+
+    /// Keeps the instance for the next line, if the guest came to its own end and has left nothing open.
+    fn keep(&self, kept: Kept, finished: Finished) -> Option<Failure> {
+        let (failure, instance) = finished.into_kept();
+        if instance.is_some() {
+            self.kept().push(Kept { instance, ..kept });
+        }
+        failure
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a command aside that traps again and again.
@@ -259,21 +317,25 @@ impl Dispatcher {
         bytes: u64,
         outcome: &Outcome<'_>,
     ) {
-        let cause = outcome.cause();
-        let level_up = matches!(outcome, Outcome::Failed(_));
-        let outcome = outcome.as_str();
-        let cpu = finished.map(|finished| tracing::field::debug(finished.cpu));
-        let memory = finished.map(|finished| finished.memory);
-        let (peer, tenant, command) = (wire.peer(), &*self.tenant, &*command.name);
-        let duration = began.elapsed();
+        // Nothing of a record is made that nobody keeps.
         macro_rules! finished {
             ($level:expr) => {
                 tracing::event!(
-                    $level, %peer, %tenant, %command, %outcome, ?duration, cpu, bytes, memory, cause, "command finished"
+                    $level,
+                    peer = %wire.peer(),
+                    tenant = %self.tenant,
+                    command = %command.name,
+                    outcome = %outcome.as_str(),
+                    duration = ?began.elapsed(),
+                    cpu = finished.map(|finished| tracing::field::debug(finished.cpu)),
+                    bytes,
+                    memory = finished.map(|finished| finished.memory),
+                    cause = outcome.cause(),
+                    "command finished"
                 )
             };
         }
-        if level_up {
+        if matches!(outcome, Outcome::Failed(_)) {
             finished!(tracing::Level::WARN);
         } else {
             finished!(tracing::Level::INFO);

@@ -41,6 +41,8 @@ pub struct PoolSize {
     pub invocations: usize,
     /// Those of large commands among them.
     pub large: usize,
+    /// Instances that are kept between lines, beside those that run.
+    pub kept: usize,
     /// Largest linear memory of any tenant, in bytes.
     pub memory: usize,
     /// Whether the kernel may be asked which pages of a large command were touched. Its answer leaves out pages that are
@@ -72,11 +74,12 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
         Size::Small => (pool.invocations, SMALL_MEMORY, Enabled::No),
         Size::Large => (pool.large, KEEP_RESIDENT, if pool.page_scan { Enabled::Auto } else { Enabled::No }),
     };
-    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+    let stacks = u32::try_from(slots).unwrap_or(u32::MAX);
+    let slots = u32::try_from(slots.saturating_add(pool.kept)).unwrap_or(u32::MAX);
     let mut pooling = PoolingAllocationConfig::new();
     pooling
         .total_component_instances(slots)
-        .total_stacks(slots)
+        .total_stacks(stacks)
         // Whoever was admitted gets an instance, whatever others have: these are address space, not memory.
         .total_memories(slots.saturating_mul(MEMORIES).min(slots.max(MOST_MEMORIES)))
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES))

@@ -115,6 +115,7 @@ impl Plan {
         PoolSize {
             invocations: config.invocations(),
             large: self.large,
+            kept: config.server.kept_instances,
             memory: config.largest_memory(),
             page_scan: !machine.has_swap,
         }
@@ -135,7 +136,7 @@ pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Pl
     let wanted = config.tenants.values().map(|tenant| tenant.limits.children).sum();
     let children = children(config, machine, wanted)?;
     descriptors(config, machine, children)?;
-    let large = large_invocations(machine, invocations)?;
+    let large = large_invocations(machine, invocations, config.server.kept_instances)?;
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
     Ok(Plan { tenant_memory: memory(config, machine)?, crowded, large, children, children_crowded: wanted > children })
@@ -190,11 +191,13 @@ fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Resu
 
 /// Finds how many lines of large commands can run among so many: all of them, unless that takes more mappings than there
 /// are.
-fn large_invocations(machine: &Machine, invocations: usize) -> Result<usize, String> {
+fn large_invocations(machine: &Machine, invocations: usize, kept: usize) -> Result<usize, String> {
     let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
     // Each of the two pools keeps what it once had.
     let each = STACK_MAPPINGS + MEMORY_MAPPINGS;
-    let needed = each * (invocations + invocations.min(LEAST_LARGE)) as u64 + COMMAND_MAPPINGS * COMMANDS as u64;
+    let needed = each * (invocations + invocations.min(LEAST_LARGE)) as u64
+        + MEMORY_MAPPINGS * kept as u64
+        + COMMAND_MAPPINGS * COMMANDS as u64;
     let Some(spare) = room.checked_sub(needed) else {
         return Err(format!(
             "{invocations} commands at once need {needed} memory mappings, and the host should have no more than {room}; \
@@ -299,8 +302,8 @@ mod tests {
 
     #[test]
     fn large_commands_have_fewer_places_where_mappings_are_short() {
-        assert_eq!(large_invocations(&MACHINE, 1000), Ok(1000));
-        let large = large_invocations(&MACHINE, 5000).unwrap();
+        assert_eq!(large_invocations(&MACHINE, 1000, 256), Ok(1000));
+        let large = large_invocations(&MACHINE, 5000, 0).unwrap();
         assert!(large > LEAST_LARGE && large < 1000, "{large}");
     }
 

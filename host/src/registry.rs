@@ -31,12 +31,13 @@ pub use watch::Watch;
 use crate::config;
 use crate::engine::Size;
 use crate::policy::{Effective, Grants};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Program, Sandbox};
 use compile::Fault;
 use kind::Kind;
 use metadata::Metadata;
 use queue::{Job, Progress, Queue};
 use scan::{Found, Stamps};
+pub use sidecar::Lifetime;
 use sidecar::Sidecar;
 use table::{Refused, Retry};
 
@@ -278,6 +279,11 @@ impl Registry {
         let wasm = scan::read(&file.path, scan::MAX_WASM).map_err(of(&file.path))?;
         let hash = blake3::hash(&wasm);
         match self.code(&wasm, hash).map_err(|reason| of(&file.path)(Fault::File(reason)))? {
+            Some(code) if sidecar.instance == Lifetime::Connection && matches!(code.program, Program::Wasi(_)) => {
+                let reason = "`instance = \"connection\"` is for commands that export `run`; a program of WASI begins anew \
+                              with each line";
+                Err(of(file.sidecar.as_ref().unwrap_or(&file.path))(Fault::File(reason.to_owned())))
+            }
             Some(code) => Ok(Read::Ready(sidecar, code)),
             None => {
                 let (tenant, most) = (owner.tenant.name.clone(), owner.compile_jobs);

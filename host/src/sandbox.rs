@@ -2,6 +2,7 @@
 
 pub mod cpu;
 mod drive;
+mod instance;
 mod limits;
 pub mod unfit;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::{Component, Linker, ResourceTable, ResourceTableError};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::p2::bindings::CommandPre as WasiPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
@@ -19,6 +20,7 @@ use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
 use crate::wire::Gone;
 use drive::{Cut, drive};
+pub use instance::Instance;
 use limits::MemoryLimiter;
 
 /// Host objects (children, streams, pollables) that an invocation may hold.
@@ -119,13 +121,21 @@ pub struct Finished {
     /// The most memory in use, in bytes.
     pub memory: usize,
     /// The instance. Dropped after the reply is on its way, for taking it down needs time that the client need not wait.
-    _store: Store<State>,
+    instance: Instance,
+    /// Whether the guest came to its own end.
+    is_intact: bool,
 }
 
 impl Finished {
     /// Takes the instance down, and keeps why it failed.
     pub fn into_failure(self) -> Option<Failure> {
         self.outcome.err()
+    }
+
+    /// Leaves the instance for another line, where it can have one, and why it failed.
+    pub fn into_kept(self) -> (Option<Failure>, Option<Instance>) {
+        let kept = (self.is_intact && self.instance.holds_nothing()).then_some(self.instance);
+        (self.outcome.err(), kept)
     }
 }
 
@@ -175,27 +185,23 @@ impl Sandbox {
         })
     }
 
-    /// Runs one line. Fails only when the client is gone; everything else is an outcome.
-    pub async fn run(&self, program: &Program, call: Arc<Call>) -> Result<Finished, Gone> {
-        let mut store = store(program.engine(), Arc::clone(&call));
-        let limits = &call.tenant().limits;
-        let deadline = Instant::now() + limits.timeout;
-        let running = self.clock.run();
-        let run = async {
-            match program {
-                Program::Command(pre) => {
-                    pre.instantiate_async(&mut store).await?.call_run(&mut store, &call.task.args).await
-                }
-                Program::Wasi(pre) => {
-                    let program = pre.instantiate_async(&mut store).await?;
-                    let result = program.wasi_cli_run().call_run(&mut store).await?;
-                    // A program that returns without success has said why by itself, just as one that exits with 1.
-                    result.map_err(|()| I32Exit(1).into()).map(Ok)
-                }
+    /// Runs one line, in the instance that was kept for it, if one was. Fails only when the client is gone; everything else
+    /// is an outcome.
+    pub async fn run(&self, program: &Program, call: Arc<Call>, kept: Option<Instance>) -> Result<Finished, Gone> {
+        let mut instance = match kept {
+            Some(mut instance) => {
+                instance.resume(Arc::clone(&call));
+                instance
             }
+            None => Instance::new(program.engine(), Arc::clone(&call)),
         };
+        let limits = &call.tenant().limits;
+        let deadline = Instant::from_std(call.task.began) + limits.timeout;
+        let running = self.clock.run();
+        let run = instance.run(program, &call.task.args);
         let result = drive(run, &call, deadline).await;
         drop(running);
+        let is_intact = matches!(result, Ok(Ok(_)));
         let outcome = match result {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
@@ -209,25 +215,8 @@ impl Sandbox {
             Err(Cut::Stopped) => Err(Failure::new(Code::Failed, "the command was stopped")),
             Err(Cut::Gone(gone)) => return Err(gone),
         };
-        Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), _store: store })
+        Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), instance, is_intact })
     }
-}
-
-/// A store for one invocation, with its bounds.
-fn store(engine: &Engine, call: Arc<Call>) -> Store<State> {
-    let limits = &call.tenant().limits;
-    let memory = MemoryLimiter::new(Arc::clone(&call.task));
-    let (handles, host_call_memory) = (limits.handles, limits.host_call_memory);
-    let mut objects = ResourceTable::new();
-    objects.set_max_capacity(HOST_OBJECTS);
-    let mut store = Store::new(engine, State { call, objects, memory, wasi: None });
-    store.limiter(|state| &mut state.memory);
-    // Set before instantiation, for a start function is guest code too.
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(cpu::on_tick);
-    store.set_hostcall_fuel(host_call_memory);
-    store.set_max_component_handles(handles);
-    store
 }
 
 /// Finds whose fault an error out of wasmtime is. `Err` when it is the client who is gone.

@@ -125,6 +125,7 @@ impl Server {
         tracing::info!(
             invocations,
             large = pool.large,
+            kept = pool.kept,
             memory = %bytesize::ByteSize(pool.memory as u64).display().iec(),
             page_scan = pool.page_scan,
             "instance pools made"
@@ -274,6 +275,10 @@ impl Server {
         if new.max_invocations != old.max_invocations {
             kept("server.max-invocations");
             new.max_invocations = old.max_invocations;
+        }
+        if new.kept_instances != old.kept_instances {
+            kept("server.kept-instances");
+            new.kept_instances = old.kept_instances;
         }
         if new.hash_jobs != old.hash_jobs {
             kept("server.hash-jobs");

@@ -2,7 +2,7 @@
 //!
 //! It outlives its invocation where something of it does, a child that is being reaped, and keeps no connection open.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -60,9 +60,14 @@ impl Task {
 
     /// Adds CPU time, to its account and to its tenant's.
     pub fn charge(&self, time: Duration) {
+        self.charge_at(Instant::now(), time);
+    }
+
+    /// Adds CPU time that was used until `now`.
+    pub fn charge_at(&self, now: Instant, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.cpu.fetch_add(nanoseconds, Ordering::Relaxed);
-        self.tenant.cpu.charge(time);
+        self.tenant.cpu.charge(time, now);
     }
 
     /// CPU time used so far.
@@ -127,7 +132,7 @@ impl Drop for ChildPlace {
 #[derive(Default)]
 pub struct Tasks {
     begun: AtomicU64,
-    running: Mutex<BTreeMap<u64, Arc<Task>>>,
+    running: Mutex<HashMap<u64, Arc<Task>>>,
 }
 
 /// Holds a task's place among those that run.
@@ -149,7 +154,9 @@ impl Tasks {
 
     /// All that run, in the order in which they began.
     pub fn list(&self) -> Vec<Arc<Task>> {
-        self.running().values().cloned().collect()
+        let mut tasks: Vec<_> = self.running().values().cloned().collect();
+        tasks.sort_unstable_by_key(|task| task.id);
+        tasks
     }
 
     /// Stops one. False when none of that number runs.
@@ -161,7 +168,7 @@ impl Tasks {
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<Task>>> {
         // Nothing that holds the lock can leave the map half-changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -139,6 +139,7 @@ fn the_listeners_tenant_is_for_all_other_certificates_where_it_has_one() {
         assert!(out.starts_with(&format!("tenant {tenant}\n")), "{out}");
     }
     host.wait_for_log(&["connection made", "tenant=bob", "identity=certificate cn:mallory"]);
+    host.wait_for_log(&["connection lost", "tenant=bob"]);
     is_refused(&mut openssl(&host, &authority, Some(&Authority::new().issue("carol"))), &host);
 }
 

@@ -253,6 +253,11 @@ impl Reply {
         assert_eq!(self.lines, expected, "the reply to {:?}", self.request);
     }
 
+    /// The first line of the reply; empty if it has none.
+    pub fn first(&self) -> String {
+        self.lines.first().cloned().unwrap_or_default()
+    }
+
     /// Asserts the first line of the reply.
     #[track_caller]
     pub fn begins_with(&self, line: &str) {

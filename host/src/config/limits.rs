@@ -47,6 +47,10 @@ pub struct Limits {
     /// Child processes at once.
     #[serde(deserialize_with = "units::count")]
     pub children: usize,
+    /// Instances that are kept for their connections' next lines. Without it, all where the tenant is the only one, else
+    /// half of them.
+    #[serde(deserialize_with = "units::some_count")]
+    pub kept_instances: Option<usize>,
     /// Bytes in all memories and tables of the invocations that run. Without it, the tenant's share of the host's.
     #[serde(deserialize_with = "units::some_bytes")]
     pub memory_in_use: Option<usize>,
@@ -81,6 +85,7 @@ impl Default for Limits {
             concurrency: 64,
             queue: 64,
             children: 16,
+            kept_instances: None,
             memory_in_use: None,
             lines_per_second: None,
             cpu_share: None,

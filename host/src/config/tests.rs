@@ -108,6 +108,7 @@ fn a_full_file_is_read() {
         drain-timeout = "4s"
         max-invocations = 5
         max-children = 12
+        kept-instances = 13
         memory = "1GiB"
         hash-jobs = 6
         file-jobs = 4
@@ -143,6 +144,7 @@ fn a_full_file_is_read() {
         concurrency = 1
         queue = 0
         children = 3
+        kept-instances = 14
         digest-size = "1GB"
         handles = 4
         host-call-memory = "5KiB"
@@ -179,6 +181,7 @@ fn a_full_file_is_read() {
             drain_timeout: seconds(4),
             max_invocations: Some(5),
             max_children: Some(12),
+            kept_instances: 13,
             memory: Some(1 << 30),
             hash_jobs: 6,
             file_jobs: 4,
@@ -205,6 +208,7 @@ fn a_full_file_is_read() {
             concurrency: 1,
             queue: 0,
             children: 3,
+            kept_instances: Some(14),
             digest_size: 1_000_000_000,
             handles: 4,
             host_call_memory: 5 << 10,

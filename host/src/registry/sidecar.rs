@@ -29,6 +29,8 @@ pub struct Sidecar {
     pub stdin: Stdin,
     /// Where the standard error of a program of WASI goes.
     pub stderr: Stderr,
+    /// How long one of its instances lives.
+    pub instance: Lifetime,
     /// Its settings. The tenant's go over them.
     pub settings: BTreeMap<String, String>,
     /// The grants it asks for.
@@ -57,6 +59,17 @@ pub enum Stderr {
     Log,
 }
 
+/// How long an instance of a command lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lifetime {
+    /// For one line: nothing of it is left for the next.
+    #[default]
+    Line,
+    /// For the lines of one connection.
+    Connection,
+}
+
 impl Sidecar {
     /// Reads the sidecar of the `.wasm` file at `path`, if there is one, with the grants as they are written in it.
     ///
@@ -82,6 +95,7 @@ impl Sidecar {
             raw_output: raw.raw_output,
             stdin: raw.stdin,
             stderr: raw.stderr,
+            instance: raw.instance,
             settings: raw.settings,
             asked: raw.grants.map_or(Asked::Everything, Asked::Only),
         })
@@ -98,6 +112,7 @@ struct RawSidecar {
     raw_output: bool,
     stdin: Stdin,
     stderr: Stderr,
+    instance: Lifetime,
     #[serde(deserialize_with = "config::settings")]
     settings: BTreeMap<String, String>,
     grants: Option<Wishes>,

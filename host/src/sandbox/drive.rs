@@ -45,7 +45,7 @@ pub async fn drive<F: Future>(run: F, call: &Call, deadline: Instant) -> Result<
         if let Poll::Ready(place) = turn.poll(cx, call) {
             let (polled, used) = cpu::measure(task.cpu(), budget, || run.as_mut().poll(cx));
             drop(place);
-            task.charge(used);
+            task.charge_at(cpu::last_end().unwrap_or_else(std::time::Instant::now), used);
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }

@@ -25,6 +25,8 @@ pub struct Shares {
     cores: usize,
     large: Arc<Gate>,
     most_large: usize,
+    kept: Arc<Gate>,
+    most_kept: usize,
     plan: Plan,
 }
 
@@ -43,6 +45,8 @@ impl Shares {
             cores,
             large: Arc::new(Gate::new(plan.large)),
             most_large: plan.large,
+            kept: Arc::new(Gate::new(server.kept_instances)),
+            most_kept: server.kept_instances,
             plan,
         }
     }
@@ -83,6 +87,10 @@ impl Shares {
             // many lines each of them has.
             turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Gate::new(self.cores)) },
             large: Places { all: Arc::clone(&self.large), own: Arc::new(Gate::new(share(self.most_large, tenants))) },
+            kept: Places {
+                all: Arc::clone(&self.kept),
+                own: Arc::new(Gate::new(limits.kept_instances.unwrap_or_else(|| share(self.most_kept, tenants)))),
+            },
             memory: limits.memory_in_use.unwrap_or(self.plan.tenant_memory),
             most_commands: (COMMANDS / tenants.max(1)).max(1),
             is_alone: tenants == 1,
@@ -102,6 +110,8 @@ pub struct Part {
     pub turns: Places,
     /// Places in the pool of large commands.
     pub large: Places,
+    /// Places of instances that are kept between lines.
+    pub kept: Places,
     /// Bytes that it may have in memories and tables.
     pub memory: usize,
     /// Commands that it may have.
@@ -171,9 +181,8 @@ impl Cpu {
         Cpu { bound, unturned: Bucket::new(UNTURNED, now) }
     }
 
-    /// Adds what was used.
-    pub fn charge(&self, time: Duration) {
-        let now = Instant::now();
+    /// Adds what was used until `now`.
+    pub fn charge(&self, time: Duration, now: Instant) {
         if let Some(bound) = &self.bound {
             bound.charge(time.as_secs_f64(), now);
         }

@@ -1,0 +1,114 @@
+//! A command whose sidecar asks for it goes on in the same instance for the lines of one connection, and for no other's.
+
+use std::fs;
+
+use crate::support::{Client, Host, HostBuilder, eventually, machine};
+
+const KEPT: &str = "instance = \"connection\"\n";
+
+fn kept() -> HostBuilder {
+    HostBuilder::new().fixture("counter").sidecar("counter", KEPT)
+}
+
+/// Sends `counter WORDS`, and returns the number.
+fn count(client: &mut Client, words: &str) -> u32 {
+    client.reply(format!("counter {words}")).first().parse().expect("a number")
+}
+
+#[test]
+fn without_being_asked_for_each_line_has_a_fresh_one() {
+    let host = HostBuilder::new().fixture("counter").start();
+    let mut client = host.connect();
+    assert_eq!([(); 3].map(|()| count(&mut client, "")), [1, 1, 1]);
+}
+
+#[test]
+fn it_lives_as_long_as_its_connection_and_is_no_other_s() {
+    let host = kept().start();
+    let (mut one, mut other) = (host.connect(), host.connect());
+    assert_eq!([(); 3].map(|()| count(&mut one, "")), [1, 2, 3]);
+    assert_eq!(count(&mut other, ""), 1);
+    assert_eq!(count(&mut one, ""), 4);
+    drop(other);
+    assert_eq!(count(&mut host.connect(), ""), 1);
+    // An error of its own is an end as good as any.
+    one.reply("counter fail").is(["5", "error: failed: asked to"]);
+    assert_eq!(count(&mut one, ""), 6);
+}
+
+#[test]
+fn what_was_cut_off_begins_anew() {
+    let host = kept().limit("cpu = \"50ms\"").start();
+    let mut client = host.connect();
+    for words in ["trap", "spin"] {
+        assert_eq!(count(&mut client, ""), 1);
+        assert_eq!(client.reply(format!("counter {words}")).first(), "2");
+    }
+    assert_eq!(count(&mut client, ""), 1);
+}
+
+#[test]
+fn what_a_line_has_opened_ends_with_it() {
+    let grants = "[[grants.process]]\nprogram = \"/bin/cat\"\nargs = [\"/dev/zero\"]\n";
+    let host = HostBuilder::new()
+        .fixture("counter")
+        .sidecar("counter", &format!("{KEPT}{grants}"))
+        .may_run("/bin/cat", "[\"/dev/zero\"]")
+        .start();
+    let mut client = host.connect();
+    assert_eq!(count(&mut client, ""), 1);
+    assert_eq!(count(&mut client, "open"), 2);
+    eventually("its child has ended", || machine::children(host.pid()).is_empty());
+    assert_eq!(count(&mut client, ""), 1);
+}
+
+#[test]
+fn they_are_bounded_and_a_place_comes_back_with_its_connection() {
+    let host = kept().limit("kept-instances = 2").start();
+    let mut holders = [host.connect(), host.connect()];
+    for holder in &mut holders {
+        assert_eq!(count(holder, ""), 1);
+    }
+    let mut late = host.connect();
+    late.reply("counter").is(["error: overloaded: too many instances are kept; try again"]);
+    for holder in &mut holders {
+        assert_eq!(count(holder, ""), 2);
+    }
+    let [gone, mut stays] = holders;
+    gone.vanish();
+    eventually("its place is free", || late.reply("counter").first() == "1");
+    assert_eq!((count(&mut late, ""), count(&mut stays, "")), (2, 3));
+}
+
+#[test]
+fn its_memory_counts_between_lines() {
+    let host = kept().limit("memory-in-use = \"64MiB\"").fixture("hog").start();
+    let mut client = host.connect();
+    assert_eq!(count(&mut client, "hold 40"), 1);
+    let mut other = host.connect();
+    other
+        .reply("hog 40")
+        .is(["error: overloaded: the commands of this service have all the memory that they may; try again"]);
+    client.vanish();
+    eventually("its memory is free", || other.reply("hog 40").first() == "ok");
+}
+
+#[test]
+fn a_file_that_is_replaced_begins_anew() {
+    let host = kept().start();
+    let mut client = host.connect();
+    assert_eq!([(); 2].map(|()| count(&mut client, "")), [1, 2]);
+    let sidecar = host.commands().join("counter.toml");
+    fs::write(&sidecar, format!("summary = \"another\"\n{KEPT}")).expect("a sidecar");
+    eventually("the other is there", || count(&mut client, "") == 1);
+    assert_eq!(count(&mut client, ""), 2);
+    fs::write(&sidecar, "").expect("a sidecar");
+    eventually("it is kept no more", || [(); 2].map(|()| count(&mut client, "")) == [1, 1]);
+}
+
+#[test]
+fn a_program_of_wasi_cannot_be_kept() {
+    let host: Host = HostBuilder::new().fixture("wasi-hello").sidecar("wasi-hello", KEPT).start();
+    host.connect().reply("wasi-hello").is(["Command not found."]);
+    host.wait_for_log(&["command file refused", "begins anew with each line"]);
+}
