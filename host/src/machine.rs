@@ -103,6 +103,7 @@ impl Plan {
             large: self.large,
             memory: config.largest_memory(),
             page_scan: !machine.has_swap,
+            on_demand: config.server.engine_defaults,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Account for Hashing {
     }
 
     fn spare_place(&self) -> Option<Place> {
-        self.places.try_acquire()
+        self.places.clone().try_acquire()
     }
 }
 

@@ -92,8 +92,13 @@ impl World {
         let files: Vec<PathBuf> =
             commands.iter().map(|(name, sidecar)| copy(directory.path(), name, sidecar)).collect();
 
-        let size =
-            PoolSize { invocations: INVOCATIONS, large: INVOCATIONS, memory: config.largest_memory(), page_scan: true };
+        let size = PoolSize {
+            invocations: INVOCATIONS,
+            large: INVOCATIONS,
+            memory: config.largest_memory(),
+            page_scan: true,
+            on_demand: false,
+        };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
         let shares = Shares::of(&config.server, Plan { tenant_memory: 1 << 30, crowded: None, large: INVOCATIONS });
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
