@@ -41,7 +41,7 @@ pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
                 }
                 began.elapsed()
             }
-            Runner::Bare => cores::on(bench.cores.server, || spawn_bare(&log, &tail, times))?,
+            Runner::Bare => cores::on(&[bench.cores.server], || spawn_bare(&log, &tail, times))?,
         };
         Ok(vec![elapsed.as_secs_f64() * 1e6 / f64::from(times)])
     })?;
