@@ -26,18 +26,18 @@ impl Cores {
     }
 }
 
-/// Keeps this thread, and every process that it starts from now on, on one core.
-pub fn pin(core: usize) -> Result {
+/// Keeps this thread, and every process that it starts from now on, on these cores.
+pub fn pin(cores: &[usize]) -> Result {
     let mut set = CpuSet::new();
-    set.set(core);
-    sched_setaffinity(None, &set).map_err(|error| format!("cannot stay on core {core}: {error}"))
+    cores.iter().for_each(|core| set.set(*core));
+    sched_setaffinity(None, &set).map_err(|error| format!("cannot stay on cores {cores:?}: {error}"))
 }
 
-/// Does something on another core, on a thread of its own.
-pub fn on<T: Send>(core: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+/// Does something on other cores, on a thread of its own.
+pub fn on<T: Send>(cores: &[usize], work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            pin(core)?;
+            pin(cores)?;
             work()
         });
         thread.join().unwrap_or_else(|_| Err("a thread of the bench panicked".to_owned()))

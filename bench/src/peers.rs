@@ -1,7 +1,6 @@
 //! Who is measured, and how each is asked for something small.
 //!
-//! Two rows are to come, when the host can do what they would measure: an instance that is kept for its connection, and the
-//! host on the engine's default settings. Each is a `Peer` more, on a host that `host.rs` starts with another configuration.
+//! Every row of wasmline's is a command, on a host that `host.rs` starts.
 
 mod host;
 mod others;
@@ -16,6 +15,9 @@ use crate::server::Server;
 
 pub use host::{Bounds, Files, LASTLOG_LINES, SLEEPER};
 
+/// Whether the host knows `instance = "connection"` in a sidecar, and the row of a kept instance is measured.
+const KEPT: bool = true;
+
 /// A row of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -23,8 +25,12 @@ pub enum Peer {
     Echo,
     /// A fresh instance of the shipped `echo` for each line.
     Fresh,
+    /// An instance of `echo` that is kept for its connection.
+    Kept,
     /// A fresh instance of a program that knows only WASI.
     WasiCli,
+    /// A fresh instance of `echo`, made as the engine does by default.
+    Defaults,
     /// A line that names no command, which needs no sandbox.
     Unknown,
     /// A line that names no command, to the server of the seed.
@@ -42,16 +48,50 @@ pub enum Peer {
 pub enum Kind {
     Echo,
     Host,
+    /// With `--engine-defaults`.
+    HostWithDefaults,
+    /// On the client's core too, which has nothing to do while it waits for one reply.
+    HostOnAllCores,
+    /// With a second directory of commands.
+    HostWithManyCommands,
     Twisted,
     Redis,
     Socat,
     Tcpserver,
 }
 
+impl Kind {
+    pub const ALL: &[Kind] = &[
+        Kind::Echo,
+        Kind::Host,
+        Kind::HostWithDefaults,
+        Kind::HostOnAllCores,
+        Kind::HostWithManyCommands,
+        Kind::Twisted,
+        Kind::Redis,
+        Kind::Socat,
+        Kind::Tcpserver,
+    ];
+
+    /// Whether it is wasmline.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Kind::Host | Kind::HostWithDefaults | Kind::HostOnAllCores | Kind::HostWithManyCommands)
+    }
+}
+
 impl Peer {
     /// Those that are measured line by line.
-    pub const LINES: &[Peer] =
-        &[Peer::Echo, Peer::Fresh, Peer::WasiCli, Peer::Unknown, Peer::Twisted, Peer::RedisPing, Peer::RedisFcall];
+    pub const LINES: &[Peer] = &[
+        Peer::Echo,
+        Peer::Fresh,
+        Peer::Kept,
+        Peer::WasiCli,
+        Peer::Defaults,
+        Peer::Unknown,
+        Peer::Twisted,
+        Peer::RedisPing,
+        Peer::RedisFcall,
+    ];
 
     /// Those, and the ones that start a process.
     pub const CONNECTIONS: &[Peer] = &[
@@ -69,7 +109,9 @@ impl Peer {
         match self {
             Peer::Echo => "raw echo",
             Peer::Fresh => "wasmline, fresh instance",
+            Peer::Kept => "wasmline, kept instance",
             Peer::WasiCli => "wasmline, wasi:cli program",
+            Peer::Defaults => "wasmline, engine's defaults",
             Peer::Unknown => "wasmline, unknown command",
             Peer::Twisted => "Twisted, unknown command",
             Peer::RedisPing => "Redis, inline PING",
@@ -82,7 +124,8 @@ impl Peer {
     pub fn kind(self) -> Kind {
         match self {
             Peer::Echo => Kind::Echo,
-            Peer::Fresh | Peer::WasiCli | Peer::Unknown => Kind::Host,
+            Peer::Fresh | Peer::Kept | Peer::WasiCli | Peer::Unknown => Kind::Host,
+            Peer::Defaults => Kind::HostWithDefaults,
             Peer::Twisted => Kind::Twisted,
             Peer::RedisPing | Peer::RedisFcall => Kind::Redis,
             Peer::Socat => Kind::Socat,
@@ -94,7 +137,8 @@ impl Peer {
     pub fn template(self) -> Template {
         match self {
             Peer::Echo | Peer::Socat | Peer::Tcpserver => Template::new("echo {}", "echo {}\n"),
-            Peer::Fresh => Template::new("echo {}", "{}\n"),
+            Peer::Fresh | Peer::Defaults => Template::new("echo {}", "{}\n"),
+            Peer::Kept => Template::new(&format!("{} {{}}", host::KEPT_ECHO), "{}\n"),
             Peer::WasiCli => Template::new("wasi-hello {}", "hello {}\n"),
             Peer::Unknown | Peer::Twisted => Template::new("none {}", "Command not found.\n"),
             Peer::RedisPing => Template::new("PING {}", "$8\r\n{}\r\n"),
@@ -118,11 +162,12 @@ impl Fleet {
 
     /// The peers whose server was started.
     pub fn of(&self, peers: &[Peer]) -> Vec<Running> {
+        let known = |peer: &&Peer| KEPT || **peer != Peer::Kept;
         let running = |peer: &Peer| {
             let server = self.servers.get(&peer.kind())?;
             Some(Running { peer: *peer, address: server.address, pid: server.pid() })
         };
-        peers.iter().filter_map(running).collect()
+        peers.iter().filter(known).filter_map(running).collect()
     }
 
     pub fn get(&self, kind: Kind) -> Option<&Server> {
@@ -141,7 +186,7 @@ pub struct Running {
 /// Starts one program.
 pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     match kind {
-        Kind::Host => host::start(bench, bounds),
+        kind if kind.is_ours() => host::start(bench, kind, bounds),
         _ => others::start(bench, kind, bounds),
     }
 }

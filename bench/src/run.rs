@@ -66,7 +66,7 @@ pub fn run(arguments: &cli::Run) -> Result {
     let files = Files::prepare(&output, &arguments.commands, &arguments.fixtures)?;
     let mut kinds = Vec::new();
     let mut notes = Vec::new();
-    for kind in [Kind::Echo, Kind::Host, Kind::Twisted, Kind::Redis, Kind::Socat, Kind::Tcpserver] {
+    for kind in Kind::ALL.iter().copied() {
         match missing(kind, arguments) {
             None => kinds.push(kind),
             Some(note) => notes.extend((!note.is_empty()).then_some(note)),
@@ -79,7 +79,7 @@ pub fn run(arguments: &cli::Run) -> Result {
         eprintln!("{note}");
     }
     let bench = Bench { arguments, cores, files, descriptors: raise_descriptors(), kinds };
-    cores::pin(cores.client)?;
+    cores::pin(&[cores.client])?;
 
     let mut reports: Vec<Report> = Vec::new();
     let mut failures = 0;

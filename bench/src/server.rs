@@ -28,12 +28,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts the command on the core, and waits until it accepts. What it prints goes to a file.
-    pub fn start(mut command: Command, address: SocketAddr, core: usize, log: &Path) -> Result<Server> {
+    /// Starts the command on the cores, and waits until it accepts. What it prints goes to a file.
+    pub fn start(mut command: Command, address: SocketAddr, cores: &[usize], log: &Path) -> Result<Server> {
         let shown = format!("{command:?}");
         let output = || File::create(log).map_err(|error| format!("cannot write {}: {error}", log.display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output()?);
-        let child = cores::on(core, || command.spawn().map_err(|error| format!("cannot start {shown}: {error}")))?;
+        let child = cores::on(cores, || command.spawn().map_err(|error| format!("cannot start {shown}: {error}")))?;
         let mut server = Server { address, child };
         let deadline = Instant::now() + STARTING;
         while TcpStream::connect(address).is_err() {

@@ -1,11 +1,13 @@
 //! What is measured.
 
+mod bare;
 mod connect;
 mod drop;
 mod hash;
 mod idle;
 mod lastlog;
 mod lines;
+mod loaded;
 mod open_loop;
 mod sleepers;
 
@@ -20,6 +22,7 @@ pub type Workload = fn(&Bench) -> Result<Vec<Report>>;
 pub const WORKLOADS: &[(&str, Workload)] = &[
     ("echo", lines::echo),
     ("unknown", lines::unknown),
+    ("bare", bare::measure),
     ("open-loop", open_loop::measure),
     ("connect", connect::measure),
     ("comphash", hash::measure),
@@ -27,6 +30,7 @@ pub const WORKLOADS: &[(&str, Workload)] = &[
     ("drop", drop::measure),
     ("sleepers", sleepers::measure),
     ("idle", idle::measure),
+    ("loaded", loaded::measure),
 ];
 
 /// Measures each of the items once in every round. Every round begins with another of them, so that none always comes after the

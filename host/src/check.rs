@@ -20,9 +20,15 @@ use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
 /// When the check itself cannot be made, or its result not be written.
 pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     // Nothing is run, so one place is enough.
-    let sandbox =
-        Sandbox::new(PoolSize { invocations: 1, large: 1, kept: 0, memory: config.largest_memory(), page_scan: true })
-            .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
+    let sandbox = Sandbox::new(PoolSize {
+        invocations: 1,
+        large: 1,
+        kept: 0,
+        memory: config.largest_memory(),
+        page_scan: true,
+        on_demand: false,
+    })
+    .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
     let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?);

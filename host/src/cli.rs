@@ -36,6 +36,10 @@ pub enum Action {
     Token(Token),
     /// Print the grants that recorded lines needed, from the audit file.
     Suggest(Suggest),
+    /// Call a command again and again without a host around it, and print the CPU time of each call: what the host is
+    /// measured against.
+    #[command(hide = true)]
+    Bare(Bare),
     /// The compiling process that the server starts for itself.
     #[command(name = crate::registry::COMPILER, hide = true)]
     Compile {
@@ -69,6 +73,16 @@ pub struct Run {
     /// Its words
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
+}
+
+/// Arguments of `bare`: those of `run`, whose configuration sizes the pool.
+#[derive(Debug, Args)]
+pub struct Bare {
+    /// Calls that are measured
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub calls: u32,
+    #[command(flatten)]
+    pub run: Run,
 }
 
 /// Arguments of `explain`.
@@ -197,6 +211,9 @@ pub struct Serve {
     /// How log records look
     #[arg(long, value_name = "FORMAT", env = "WASMLINE_LOG_FORMAT", value_enum, default_value = "human")]
     pub log_format: LogFormat,
+    /// Make instances as the engine does by default, without the pool, to measure what the pool is worth
+    #[arg(long, hide = true)]
+    pub engine_defaults: bool,
 }
 
 impl Serve {
@@ -207,6 +224,7 @@ impl Serve {
             commands: self.commands.clone(),
             max_connections: self.max_connections,
             cache: self.cache.clone(),
+            engine_defaults: self.engine_defaults,
         }
     }
 }

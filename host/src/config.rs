@@ -83,6 +83,8 @@ pub struct Overrides {
     pub max_connections: Option<usize>,
     /// Replaces `server.cache`.
     pub cache: Option<PathBuf>,
+    /// Whether instances are made as the engine makes them by default.
+    pub engine_defaults: bool,
 }
 
 /// One of the parties that share the host.
@@ -183,6 +185,9 @@ pub struct Server {
     /// Bytes of compiled code that are kept there.
     #[serde(deserialize_with = "units::bytes")]
     pub cache_size: u64,
+    /// Whether instances are made as the engine makes them by default. A flag says it, never a file.
+    #[serde(skip)]
+    pub engine_defaults: bool,
 }
 
 impl Default for Server {
@@ -208,6 +213,7 @@ impl Default for Server {
             startup_timeout: Duration::from_secs(60),
             cache: default_cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")),
             cache_size: 4 << 30,
+            engine_defaults: false,
         }
     }
 }
@@ -395,7 +401,8 @@ fn server(server: Server, directory: &Path, overrides: &Overrides) -> Result<Ser
         )));
     }
     let cache = overrides.cache.as_ref().unwrap_or(&server.cache);
-    Ok(Server { max_connections, cache: absolute(directory, cache), ..server })
+    let engine_defaults = overrides.engine_defaults;
+    Ok(Server { max_connections, cache: absolute(directory, cache), engine_defaults, ..server })
 }
 
 fn tenant(part: &Part<'_>, name: String, raw: Spanned<RawTenant>) -> Result<Tenant, ConfigError> {

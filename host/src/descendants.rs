@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use rustix::process::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
+use wait4::{ResUse, Wait4};
 
 /// Orphans that are looked after at once, with a descriptor each. Others are when some of these are gone.
 pub const MAX_WATCHED: usize = 64;
@@ -118,17 +119,18 @@ pub fn spawn(command: &mut Command, purpose: Purpose) -> io::Result<Child> {
     child
 }
 
-/// Waits for a process that was started here, and forgets it. Blocks until it has ended.
-pub fn reap(child: &mut Child) -> io::Result<ExitStatus> {
-    let pid = Pid::from_child(child);
+/// Waits for a process that was started here, and forgets it: how it ended, and what it and its own dead children have used.
+/// Blocks until it has ended.
+pub fn reap(child: Child) -> io::Result<ResUse> {
+    let pid = Pid::from_child(&child);
     while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
     // Under the lock, so that nobody else is known by its number before it is forgotten.
     let mut family = family();
-    let status = child.wait();
+    let ended = child.wait4();
     // Where there is nothing to wait for it is no child any more.
     family.programs.remove(&pid);
     family.compilers.remove(&pid);
-    status
+    ended
 }
 
 /// Looks for orphans, ends those whose time is over, and sees to it that each is reaped when it has ended. To be called
@@ -279,7 +281,7 @@ mod tests {
         let not_begun = family().programs[&pid];
         assert!(not_begun < stat.began_before, "{not_begun:?}, {:?}", stat.began_before);
         drop(child.stdin.take());
-        assert!(reap(&mut child).unwrap().success());
+        assert!(reap(child).unwrap().status.success());
         assert!(!family().programs.contains_key(&pid));
     }
 

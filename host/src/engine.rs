@@ -48,6 +48,9 @@ pub struct PoolSize {
     /// Whether the kernel may be asked which pages of a large command were touched. Its answer leaves out pages that are
     /// not in memory, so never where there is swap.
     pub page_scan: bool,
+    /// Whether there is no pool, and each instance gets mappings of its own as by the engine's default: what the pool is
+    /// measured against.
+    pub on_demand: bool,
 }
 
 /// How much memory a command has from the start decides how it is cleared after it, so each size has an engine.
@@ -95,8 +98,11 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
         .table_keep_resident(KEEP_RESIDENT_TABLE)
         // Only pages that a guest touched are cleared, where the kernel can say which.
         .pagemap_scan(scan);
-    // A slot that was used is used again: no mapping is made or torn down for a line.
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    config.allocation_strategy(match pool.on_demand {
+        // A slot that was used is used again: no mapping is made or torn down for a line.
+        false => InstanceAllocationStrategy::Pooling(pooling),
+        true => InstanceAllocationStrategy::OnDemand,
+    });
     Engine::new(&config)
 }
 

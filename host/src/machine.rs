@@ -118,6 +118,7 @@ impl Plan {
             kept: config.server.kept_instances,
             memory: config.largest_memory(),
             page_scan: !machine.has_swap,
+            on_demand: config.server.engine_defaults,
         }
     }
 

@@ -1,6 +1,7 @@
 //! wasmline: a line from a client runs as a sandboxed WebAssembly command.
 
 mod audit;
+mod bare;
 mod capabilities;
 mod check;
 mod cli;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     match Cli::parse().action {
         Action::Serve(serve) => report(run_server(&serve)),
         Action::Run(run) => run::run(&run).unwrap_or_else(|error| report(Err(error))),
+        Action::Bare(bare) => report(bare::run(&bare)),
         Action::Inspect(inspect) => report(run_inspect(&inspect)),
         Action::Check(check) => report(run_check(&check)),
         Action::Explain(explain) => explain::run(&explain),

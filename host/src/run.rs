@@ -67,7 +67,11 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     }
 }
 
-fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
+/// What serves the one command, on behalf of the tenant of this name.
+///
+/// # Errors
+/// When there is no such tenant, or the file is no command.
+pub fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
     let machine = Machine::look();
     let plan = machine::plan(config, &machine, config.invocations())?;
     let sandbox =

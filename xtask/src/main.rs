@@ -39,11 +39,12 @@ Chores:
                    Where a test that needs them is going to run, the examples in other
                    languages, what `wasmline new` writes, and programs of others are built
                    too: some five minutes the first time. --quick leaves these tests out.
-  bench [--peers] [--quick] [--rounds N] [--only WORKLOAD]...
+  bench [--peers] [--publish] [--quick] [--rounds N] [--only WORKLOAD]...
                    Build everything, measure, and leave tables.md, results.json and chart.svg
                    in target/bench/. --peers measures Twisted (installed there from PyPI),
-                   Redis, socat and tcpserver too, those that are on PATH. --quick shows in
-                   half a minute that it works. How to read it: docs/performance.md.
+                   Redis, socat and tcpserver too, those that are on PATH. --publish puts the
+                   tables and the chart into docs/. --quick shows in half a minute that it
+                   works. How to read it: docs/performance.md.
   lint             Check formatting and run clippy, on the host's side and the guests'.
 
 The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is

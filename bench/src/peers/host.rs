@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::{KEPT, Kind};
 use crate::Result;
 use crate::run::Bench;
 use crate::server::{Server, free_address};
@@ -12,6 +13,9 @@ use crate::server::{Server, free_address};
 const COMMANDS: &[&str] = &["comphash", "echo", "lastlog", "ps"];
 /// Commands of the tests.
 const FIXTURES: &[&str] = &["wasi-hello", SLEEPER];
+/// A copy of `echo` whose instance is kept for its connection, and what its sidecar says for that.
+pub const KEPT_ECHO: &str = "kept-echo";
+const KEPT_SIDECAR: &str = "summary = \"Writes its words back\"\ninstance = \"connection\"\n";
 /// It sleeps for as many milliseconds as its argument says, then says `slept`.
 pub const SLEEPER: &str = "sleeper";
 /// Lines of the log that `lastlog` prints the end of.
@@ -26,8 +30,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// For workloads whose lines do not wait. Three rows have the same host, and each up to a thousand connections.
-    pub const LINES: Bounds = Bounds { connections: 3100, concurrency: 1000 };
+    /// For workloads whose lines do not wait. Four rows have the same host, and each up to a thousand connections.
+    pub const LINES: Bounds = Bounds { connections: 4100, concurrency: 1000 };
 }
 
 /// Where the bench keeps what the servers work on.
@@ -40,13 +44,21 @@ impl Files {
     /// Makes the directories, and lays the commands and the log into them.
     pub fn prepare(root: &Path, commands: &Path, fixtures: &Path) -> Result<Files> {
         let files = Files { root: root.to_owned() };
-        for dir in [files.commands(), files.staging()] {
+        for dir in [files.commands(), files.many_commands(), files.staging()] {
             // What a run that was broken off has left would be served.
             if dir.exists() {
                 fs::remove_dir_all(&dir).map_err(|error| format!("cannot empty {}: {error}", dir.display()))?;
             }
         }
-        for dir in [files.commands(), files.staging(), files.hashed(), files.cache(), files.logs()] {
+        for dir in [
+            files.commands(),
+            files.many_commands(),
+            files.staging(),
+            files.hashed(),
+            files.system_log(),
+            files.cache(),
+            files.logs(),
+        ] {
             fs::create_dir_all(&dir).map_err(|error| format!("cannot make {}: {error}", dir.display()))?;
         }
         private(&files.cache())?;
@@ -57,6 +69,16 @@ impl Files {
             if sidecar.is_file() {
                 copy(&sidecar, &files.commands())?;
             }
+        }
+        if KEPT {
+            let echo = commands.join("echo.wasm");
+            let put = |name: String, bytes: &[u8]| {
+                let path = files.commands().join(name);
+                fs::write(&path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+            };
+            let bytes = fs::read(&echo).map_err(|error| format!("cannot read {}: {error}", echo.display()))?;
+            put(format!("{KEPT_ECHO}.wasm"), &bytes)?;
+            put(format!("{KEPT_ECHO}.toml"), KEPT_SIDECAR.as_bytes())?;
         }
         let log: String = (0..LASTLOG_LINES)
             .map(|line| {
@@ -71,6 +93,11 @@ impl Files {
         self.root.join("commands")
     }
 
+    /// Served beside the commands by the host that has many.
+    pub fn many_commands(&self) -> PathBuf {
+        self.root.join("many")
+    }
+
     /// On the same file system as the commands, for files that are renamed in.
     pub fn staging(&self) -> PathBuf {
         self.root.join("staging")
@@ -83,7 +110,17 @@ impl Files {
 
     /// What `lastlog` prints the end of.
     pub fn log(&self) -> PathBuf {
-        self.root.join("lastlog.log")
+        self.system_log().join("lastlog.log")
+    }
+
+    /// Apart from the commands: the host watches the directory that they are in.
+    fn system_log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// The configuration of a host of this kind.
+    pub fn configuration(&self, kind: Kind) -> PathBuf {
+        self.root.join(format!("{}.toml", stem(kind)))
     }
 
     /// What the servers print.
@@ -96,21 +133,43 @@ impl Files {
     }
 }
 
-/// Starts the host on the server's core.
-pub fn start(bench: &Bench, bounds: Bounds) -> Result<Server> {
+/// Starts the host, on the server's core or on all.
+pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     let address = free_address()?;
-    let file = bench.files.root.join("wasmline.toml");
-    let text = configuration(&bench.files, &address.to_string(), bounds);
+    let file = bench.files.configuration(kind);
+    let mut commands = vec![bench.files.commands()];
+    if kind == Kind::HostWithManyCommands {
+        commands.push(bench.files.many_commands());
+    }
+    let text = configuration(&bench.files, &commands, &address.to_string(), bounds);
     fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     let mut command = Command::new(&bench.arguments.host);
     // Records of lines would measure the log.
     command.arg("serve").arg("--config").arg(&file).env("RUST_LOG", "warn");
-    Server::start(command, address, bench.cores.server, &bench.files.logs().join("wasmline.log"))
+    if kind == Kind::HostWithDefaults {
+        command.arg("--engine-defaults");
+    }
+    let cores = match kind {
+        Kind::HostOnAllCores => vec![bench.cores.server, bench.cores.client],
+        _ => vec![bench.cores.server],
+    };
+    Server::start(command, address, &cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
+}
+
+/// What the files of a host are called.
+fn stem(kind: Kind) -> &'static str {
+    match kind {
+        Kind::HostWithDefaults => "wasmline-defaults",
+        Kind::HostOnAllCores => "wasmline-all-cores",
+        Kind::HostWithManyCommands => "wasmline-many",
+        _ => "wasmline",
+    }
 }
 
 /// What is not a bound that has to be raised is as it is by default.
-fn configuration(files: &Files, address: &str, bounds: Bounds) -> String {
+fn configuration(files: &Files, commands: &[PathBuf], address: &str, bounds: Bounds) -> String {
     let quoted = |path: PathBuf| format!("'''{}'''", path.display());
+    let commands: Vec<String> = commands.iter().map(|path| quoted(path.clone())).collect();
     let Bounds { connections, concurrency } = bounds;
     format!(
         "\
@@ -147,7 +206,7 @@ list = true
 file = {log}
 ",
         cache = quoted(files.cache()),
-        commands = quoted(files.commands()),
+        commands = commands.join(", "),
         hashed = quoted(files.hashed()),
         log = quoted(files.log()),
     )
@@ -173,10 +232,19 @@ mod tests {
     #[test]
     fn the_configuration_names_its_bounds() {
         let files = Files { root: PathBuf::from("/b") };
-        let text = configuration(&files, "127.0.0.1:21000", Bounds { connections: 8100, concurrency: 1000 });
-        for line in
-            ["max-connections = 8100", "concurrency = 1000", "cache = '''/b/cache'''", "address = \"127.0.0.1:21000\""]
-        {
+        let text = configuration(
+            &files,
+            &["/c".into(), "/d".into()],
+            "127.0.0.1:21000",
+            Bounds { connections: 8100, concurrency: 1000 },
+        );
+        for line in [
+            "max-connections = 8100",
+            "concurrency = 1000",
+            "cache = '''/b/cache'''",
+            "commands = ['''/c''', '''/d''']",
+            "address = \"127.0.0.1:21000\"",
+        ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
     }
@@ -194,7 +262,8 @@ mod tests {
         fs::write(files.commands().join("left.wasm"), "").unwrap();
         let files = Files::prepare(&root, &commands, &commands).unwrap();
         assert!(files.commands().join("echo.toml").is_file());
-        assert_eq!(fs::read_dir(files.commands()).unwrap().count(), COMMANDS.len() + FIXTURES.len() + 1);
+        let found = fs::read_dir(files.commands()).unwrap().count();
+        assert_eq!(found, COMMANDS.len() + FIXTURES.len() + 1 + 2 * usize::from(KEPT));
         assert_eq!(fs::read_to_string(files.log()).unwrap().lines().count(), LASTLOG_LINES);
     }
 }

@@ -12,12 +12,13 @@ const LONGEST: f64 = 400.0;
 const BAR: f64 = 14.0;
 const STEP: f64 = 20.0;
 const HEAD: f64 = 34.0;
+/// In parts of the limit, what is too short for its differences to be seen.
+const SHORT: f64 = 0.5;
 
 /// Draws the tables that are for it, with their ratios to this row; `None` where there is no such table.
 pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
     let groups: Vec<(&Report, Vec<(&Row, Summary)>)> =
         reports.iter().filter_map(|report| group(report, reference)).collect();
-    let longest = groups.iter().flat_map(|(_, bars)| bars).map(|(_, ratio)| ratio.median).fold(1.0, f64::max);
     if groups.is_empty() {
         return None;
     }
@@ -32,8 +33,11 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
     let mut y = 0.0;
     for (report, bars) in &groups {
         y += HEAD;
-        let (limit, end) = (LEFT + LONGEST / longest, y + STEP * bars.len() as f64);
-        let _ = writeln!(svg, "<path d=\"M{limit:.1} {y}V{end}\" stroke=\"#999\" stroke-dasharray=\"3\"/>");
+        let longest = scale(bars);
+        if longest >= 1.0 {
+            let (limit, end) = (LEFT + LONGEST / longest, y + STEP * bars.len() as f64);
+            let _ = writeln!(svg, "<path d=\"M{limit:.1} {y}V{end}\" stroke=\"#999\" stroke-dasharray=\"3\"/>");
+        }
         let title = escaped(&report.title.replace('`', ""));
         let _ = writeln!(svg, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}</text>", y - 10.0);
         for (row, ratio) in bars {
@@ -44,7 +48,7 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
                 "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
                  <rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{BAR}\" fill=\"{color}\"/>\
                  <path d=\"M{:.1} {middle}H{:.1}\" stroke=\"#333\"/>\
-                 <text x=\"{:.1}\" y=\"{}\">{:.2}</text>",
+                 <text x=\"{:.1}\" y=\"{}\">{:.*}</text>",
                 LEFT - 8.0,
                 y + 11.0,
                 escaped(&row.peer),
@@ -53,6 +57,7 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
                 LEFT + length(ratio.max.min(longest)),
                 LEFT + length(ratio.max.min(longest)) + 8.0,
                 y + 11.0,
+                if longest < 1.0 { 3 } else { 2 },
                 ratio.median,
             );
             y += STEP;
@@ -60,12 +65,18 @@ pub fn chart(reports: &[Report], reference: &str) -> Option<String> {
     }
     let _ = write!(
         svg,
-        "<text x=\"10\" y=\"{}\" fill=\"#666\">Lines per second in parts of {}, in the same round: the median, and the range.\
-         </text>\n</svg>\n",
+        "<text x=\"10\" y=\"{}\" fill=\"#666\">Lines per second in parts of {}, in the same round: the median, and the range. Without the \
+         dashed limit, a group has a scale of its own.</text>\n</svg>\n",
         height - 8.0,
         escaped(reference)
     );
     Some(svg)
+}
+
+/// What the whole length stands for: the limit or more, unless all bars would be short.
+fn scale(bars: &[(&Row, Summary)]) -> f64 {
+    let most = bars.iter().map(|(_, ratio)| ratio.median).fold(0.0, f64::max);
+    if most > 0.0 && most < SHORT { most } else { most.max(1.0) }
 }
 
 fn group<'a>(report: &'a Report, reference: &str) -> Option<(&'a Report, Vec<(&'a Row, Summary)>)> {
@@ -96,6 +107,17 @@ mod tests {
         assert!(svg.contains("width=\"240.0\" height=\"14\" fill=\"#2a6f97\""), "{svg}");
         assert!(svg.contains(">0.60</text>"), "{svg}");
         assert_eq!(svg.matches("<rect x=").count(), 1, "{svg}");
+    }
+
+    #[test]
+    fn short_bars_have_a_scale_of_their_own() {
+        let mut report = example();
+        for sample in &mut report.rows[1].samples {
+            sample[0] /= 10.0;
+        }
+        let svg = chart(&[report], "raw echo").unwrap();
+        assert!(svg.contains("width=\"400.0\"") && svg.contains(">0.060</text>"), "{svg}");
+        assert!(!svg.contains("stroke-dasharray"), "{svg}");
     }
 
     #[test]

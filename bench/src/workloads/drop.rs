@@ -100,7 +100,7 @@ impl Drops<'_> {
 }
 
 /// The component with a custom section more, which changes nothing but its hash.
-fn with_section(component: &[u8], contents: &[u8; 16]) -> Vec<u8> {
+pub fn with_section(component: &[u8], contents: &[u8; 16]) -> Vec<u8> {
     const NAME: &[u8] = b"bench";
     let mut bytes = component.to_vec();
     // Section 0, its length, and its name with a length as well; both fit into one byte of LEB128.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::load::Exchange;
-use crate::peers::{Bounds, Fleet, Kind, Peer};
+use crate::peers::{Bounds, Kind, start};
 use crate::report::{Metric, Report};
 use crate::run::Bench;
 use crate::{Result, cores};
@@ -15,6 +15,12 @@ use crate::{Result, cores};
 const SPEED: &str = "openssl speed";
 const DGST: &str = "openssl dgst -sha1";
 const SHA1SUM: &str = "sha1sum";
+
+const SERVERS: &[(Kind, &str)] = &[
+    (Kind::HostOnAllCores, "wasmline, `comphash`"),
+    (Kind::Host, "wasmline, `comphash`, on one core"),
+    (Kind::Twisted, "Twisted, `comphash`"),
+];
 
 /// Who hashes.
 enum Hasher {
@@ -49,12 +55,11 @@ fn report(bench: &Bench, name: &str, title: &str, size: usize, times: usize) -> 
     let expected = tool(SHA1SUM, &[], path)?;
     let digest = expected.split(' ').next().unwrap_or_default().to_owned();
 
-    let fleet = Fleet::start(bench, &[Peer::Fresh, Peer::Twisted], Bounds::LINES)?;
-    let mut hashers = Vec::new();
-    for (kind, name) in [(Kind::Host, "wasmline, `comphash`"), (Kind::Twisted, "Twisted, `comphash`")] {
-        if let Some(server) = fleet.get(kind) {
-            hashers.push(Hasher::Server { name, exchange: Exchange::open(server.address)? });
-        }
+    let (mut servers, mut hashers) = (Vec::new(), Vec::new());
+    for (kind, name) in SERVERS.iter().copied().filter(|(kind, _)| bench.has(*kind)) {
+        let server = start(bench, kind, Bounds::LINES)?;
+        hashers.push(Hasher::Server { name, exchange: Exchange::open(server.address)? });
+        servers.push(server);
     }
     hashers.push(Hasher::Tool { name: DGST, program: "openssl", arguments: &["dgst", "-sha1", "-r"] });
     hashers.push(Hasher::Tool { name: SHA1SUM, program: SHA1SUM, arguments: &[] });
@@ -66,7 +71,7 @@ fn report(bench: &Bench, name: &str, title: &str, size: usize, times: usize) -> 
         |hasher| hasher.name().to_owned(),
         |hasher| {
             let rate = match hasher {
-                Hasher::Speed => cores::on(bench.cores.server, openssl_speed)?,
+                Hasher::Speed => cores::on(&[bench.cores.server], openssl_speed)?,
                 _ => {
                     let began = Instant::now();
                     for _ in 0..times {
@@ -87,7 +92,8 @@ fn report(bench: &Bench, name: &str, title: &str, size: usize, times: usize) -> 
         rows: rows?,
         charted: false,
         notes: vec![
-            "`openssl speed` hashes one buffer of 16 KiB and reads no file; the tools are started for each file."
+            "`openssl speed` hashes one buffer of 16 KiB and reads no file; the tools are started for each file. The client \
+             waits meanwhile, so its core is idle: a host that may use it reads a long file ahead there."
                 .to_owned(),
         ],
     })
@@ -107,7 +113,7 @@ impl Hasher {
                 exchange.expect(&format!("comphash {path}\n"), &format!("File hash is : {digest}\n"))
             }
             Hasher::Tool { program, arguments, .. } => {
-                let output = cores::on(core, || tool(program, arguments, path))?;
+                let output = cores::on(&[core], || tool(program, arguments, path))?;
                 if output.starts_with(digest) { Ok(()) } else { Err(format!("it printed {output:?}, not {digest}")) }
             }
             Hasher::Speed => Ok(()),

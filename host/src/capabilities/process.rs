@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, dumpable_behavior, kill_process_group,
-    pidfd_open, prlimit,
+    DumpableBehavior, Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, WaitId, WaitIdOptions, dumpable_behavior,
+    kill_process_group, pidfd_open, prlimit, waitid,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -35,9 +35,6 @@ const MAX_READ: usize = 64 * 1024;
 const PLACE_TIME: Duration = Duration::from_millis(250);
 /// Descriptors that a child may have open.
 const MAX_DESCRIPTORS: u64 = 256;
-/// Where `utime`, `stime`, `cutime` and `cstime` stand in `/proc/PID/stat`, counted from after the name; see proc_pid_stat(5).
-const FIRST_CPU_FIELD: usize = 11;
-const CPU_FIELDS: usize = 4;
 /// Unread bytes of standard error that are kept.
 const MAX_STDERR: usize = 64 * 1024;
 
@@ -51,10 +48,11 @@ pub struct Child {
 
 /// The process itself, with the place that it takes among its tenant's children.
 struct Process {
-    child: std::process::Child,
+    /// `None` once it has been reaped.
+    child: Option<std::process::Child>,
     group: Pid,
-    /// Readable once the process has ended, and before it is reaped.
-    pidfd: AsyncFd<OwnedFd>,
+    /// Readable once the process has ended, and before it is reaped. Made for whoever finds it running.
+    pidfd: Option<AsyncFd<OwnedFd>>,
     status: Option<ExitStatus>,
     /// What its arguments name, for as long as it may open them.
     _files: Vec<OwnedFd>,
@@ -92,18 +90,10 @@ impl Child {
         let mut child = descendants::spawn(&mut command, Purpose::Program)?;
         let group = Pid::from_child(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let watched = pidfd_open(group, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(watch);
-        let pidfd = match watched {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                kill_group(group);
-                descendants::reap(&mut child)?;
-                return Err(error);
-            }
-        };
         // A process of its own gets what is left of the line's time; several together are found out when they are reaped.
         bound(group, task.cpu_left().unwrap_or_default());
-        let process = Process { child, group, pidfd, status: None, _files: args.files, task, _places: places };
+        let process =
+            Process { child: Some(child), group, pidfd: None, status: None, _files: args.files, task, _places: places };
         // From here on the drop of `running` cleans up.
         let mut running =
             Child { process: Some(process), stdout: None, stderr: Stderr { pipe: None, kept: Vec::new() } };
@@ -146,7 +136,7 @@ impl Child {
         }
         std::future::poll_fn(|cx| {
             let _ = self.stderr.poll_collect(cx);
-            process.pidfd.poll_read_ready(cx).map_ok(drop)
+            process.poll_ended(cx)
         })
         .await?;
         process.reap()
@@ -162,16 +152,45 @@ impl Child {
 }
 
 impl Process {
+    /// Ready when it has ended, whether it has been reaped or not.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let pidfd = match &self.pidfd {
+            Some(pidfd) => pidfd,
+            // A program that has closed its output has often ended by the time that somebody asks.
+            None if self.child.is_none() || has_ended(self.group)? => return Poll::Ready(Ok(())),
+            None => self.pidfd.insert(watch(pidfd_open(self.group, PidfdFlags::NONBLOCK)?)?),
+        };
+        pidfd.poll_read_ready(cx).map_ok(drop)
+    }
+
     /// Takes the status of a process that has ended. Its group is killed first: until it is reaped, its number cannot
     /// have become another's.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         kill_group(self.group);
-        // The kernel keeps what a dead process has used until it is reaped, its own dead children's included.
-        self.task.charge(cpu_of(self.group));
-        let status = descendants::reap(&mut self.child)?;
-        self.status = Some(status);
+        let child = self.child.take().ok_or(io::ErrorKind::NotFound)?;
+        let ended = descendants::reap(child)?;
+        // What its own dead children have used is in it.
+        self.task.charge(ended.rusage.utime + ended.rusage.stime);
+        self.status = Some(ended.status);
         descendants::look();
-        Ok(status)
+        Ok(ended.status)
+    }
+
+    /// Waits for the end of a process that was killed, and reaps it.
+    async fn bury(mut self) {
+        let ended = std::future::poll_fn(|cx| self.poll_ended(cx)).await;
+        let pid = self.group.as_raw_nonzero();
+        let reaped = match ended {
+            Ok(()) => self.reap().map(drop),
+            // Without a descriptor to wait with, a thread waits.
+            Err(_) => match tokio::task::spawn_blocking(move || self.reap().map(drop)).await {
+                Ok(reaped) => reaped,
+                Err(_) => Ok(()),
+            },
+        };
+        if let Err(error) = reaped {
+            tracing::warn!(pid, %error, "could not reap a child");
+        }
     }
 }
 
@@ -185,13 +204,8 @@ impl Drop for Child {
         // A killed process ends at once unless the kernel holds it; whoever dropped it need not wait for that. The task
         // keeps the child's place, so a tenant cannot have more of them than its limit.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let ended = process.pidfd.readable().await.map(drop);
-                if let Err(error) = ended.and_then(|()| process.reap().map(drop)) {
-                    tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
-                }
-            });
-        } else if let Err(error) = descendants::reap(&mut process.child) {
+            runtime.spawn(process.bury());
+        } else if let Err(error) = process.reap() {
             tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
         }
     }
@@ -240,19 +254,10 @@ fn bound(child: Pid, cpu: Duration) {
     }
 }
 
-/// CPU time that a process and its reaped children have used. The sum of all is to be had in clock ticks of ten
-/// milliseconds, which a short one stays below; its own is known to the nanosecond.
-fn cpu_of(process: Pid) -> Duration {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", process.as_raw_nonzero()));
-    let own = read("schedstat").ok().and_then(|line| line.split_whitespace().next()?.parse().ok());
-    let own = Duration::from_nanos(own.unwrap_or_default());
-    let Ok(line) = read("stat") else { return own };
-    // The name stands in brackets, and may hold spaces and brackets itself.
-    let fields = line.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks =
-        fields.split_whitespace().skip(FIRST_CPU_FIELD).take(CPU_FIELDS).filter_map(|field| field.parse::<u64>().ok());
-    let all = ticks.sum::<u64>().saturating_mul(1000) / rustix::param::clock_ticks_per_second();
-    own.max(Duration::from_millis(all))
+/// Whether a child has ended. It is not reaped by that.
+fn has_ended(child: Pid) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(WaitId::Pid(child), options)?.is_some())
 }
 
 /// Kills a process group. One that has no member left is no error.

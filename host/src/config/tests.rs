@@ -189,6 +189,7 @@ fn a_full_file_is_read() {
             startup_timeout: seconds(5),
             cache: "/cache".into(),
             cache_size: 7 << 20,
+            engine_defaults: false,
         }
     );
     assert_eq!(config.listeners, [listener("127.0.0.1:0", "a"), listener("[::1]:7000", "b")]);
@@ -403,9 +404,11 @@ fn other_flags_replace_their_keys() {
         commands: Some("mine".into()),
         max_connections: Some(2),
         cache: Some("/cache".into()),
+        engine_defaults: true,
     };
     let config = Config::load_in(directory.path(), None, &overrides).unwrap();
     assert_eq!(config.server.max_connections, 2);
+    assert!(config.server.engine_defaults);
     assert_eq!(config.server.cache, PathBuf::from("/cache"));
     assert_eq!(config.tenants["x"].commands, [directory.path().join("mine")]);
     assert_eq!(config.tenants["x"].limits.queue, 1);

@@ -90,7 +90,7 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
         }
         (words.ok().and_then(|words| words.join().ok()).unwrap_or_default(), ended)
     });
-    let status = descendants::reap(&mut child).map_err(machine("cannot wait for the compiler"))?;
+    let status = descendants::reap(child).map_err(machine("cannot wait for the compiler"))?.status;
     match ended {
         Ok(true) => verdict(status, cpu, words.trim()),
         // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.

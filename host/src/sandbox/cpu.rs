@@ -17,6 +17,9 @@ use crate::engine::TICK;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
+/// How long a poll has to be for the guest to yield at a tick. The ticks go on while a guest waits; one that has just gone on
+/// has computed for less than the time between them, and to yield would cost it more than it takes from others.
+const YIELD_FROM: Duration = Duration::from_micros(500);
 /// How old what is known of the thread's clock may be. What others computed in that time may go on an account once, where a
 /// poll stood still.
 const FRESH: Duration = Duration::from_millis(10);
@@ -88,10 +91,10 @@ pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 /// The epoch callback of every store: stops a guest whose budget is used up, and makes any other yield its thread.
 pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let now = Instant::now();
     match SLICE.get() {
-        Some(slice) if slice.until(Instant::now()) > slice.left => {
-            Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into())
-        }
+        Some(slice) if slice.until(now) > slice.left => Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into()),
+        Some(slice) if now.duration_since(slice.began) < YIELD_FROM => Ok(UpdateDeadline::Continue(1)),
         _ => Ok(UpdateDeadline::Yield(1)),
     }
 }

@@ -98,6 +98,7 @@ impl World {
             kept: 1,
             memory: config.largest_memory(),
             page_scan: true,
+            on_demand: false,
         };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
         let shares = Shares::of(&config.server, Plan::for_test(1 << 30));
