@@ -5,6 +5,7 @@ mod entrance;
 mod failures;
 mod handshake;
 mod listener;
+mod notices;
 mod places;
 mod proxy;
 mod socket_file;
@@ -192,7 +193,7 @@ impl Server {
             tracing::warn!(%error, "cannot announce a listener on standard output");
         }
         tracing::info!(address = place, "listening");
-        let stop = self.connections.draining.child_token();
+        let stop = self.connections.notices.draining().child_token();
         let entrance = Arc::new(ArcSwap::from_pointee(entrance));
         let accept = accept(listening, Arc::clone(&entrance), Arc::clone(&self.connections), stop.clone());
         let accepting = self.loops.accepting().spawn(accept);
@@ -238,7 +239,7 @@ impl Server {
         self.connections.set_settings(config.server.clone());
         self.connections.tokens.store(Arc::new(Tokens::of(&config)));
         self.replace_listeners(&config).await;
-        self.connections.reloaded.notify_waiters();
+        self.connections.notices.ring();
         tracing::info!("configuration reloaded");
     }
 
@@ -343,7 +344,7 @@ impl Server {
     async fn drain(self) {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), "draining");
-        self.connections.draining.cancel();
+        self.connections.notices.drain();
         for door in self.doors {
             // It ends at once, and takes the file of its socket with it.
             let _ = door.accepting.await;
@@ -355,7 +356,7 @@ impl Server {
                 connections = self.connections.tasks.len(),
                 "the drain took too long; cutting off what runs"
             );
-            self.connections.aborting.cancel();
+            self.connections.notices.end();
             let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
         }
         if let Some(audit) = self.connections.host.audit.load() {
@@ -415,7 +416,7 @@ async fn keep_commands(
         tokio::select! {
             () = watch.hint(again) => {}
             () = registry.compiled() => {}
-            () = connections.draining.cancelled() => return,
+            () = connections.notices.draining().cancelled() => return,
         }
         let _loading = loading.lock().await;
         // A reload may have made others meanwhile.
