@@ -43,7 +43,6 @@ pub struct Dispatcher {
     host: Arc<Host>,
     tenant: Arc<str>,
     identity: Identity,
-    max_line: usize,
     /// The instances that are kept for the connection's next lines, one of a command at most.
     kept: Mutex<Vec<Kept>>,
 }
@@ -66,8 +65,8 @@ struct Places {
 
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
-    pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity, max_line: usize) -> Dispatcher {
-        Dispatcher { host, tenant, identity, max_line, kept: Mutex::default() }
+    pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity) -> Dispatcher {
+        Dispatcher { host, tenant, identity, kept: Mutex::default() }
     }
 
     /// Who the client is.
@@ -78,11 +77,6 @@ impl Dispatcher {
     /// The tenant's name.
     pub fn tenant(&self) -> &str {
         &self.tenant
-    }
-
-    /// What a client reads whose line was too long.
-    pub fn too_long_text(&self) -> String {
-        format!("a line may have {} bytes", self.max_line)
     }
 
     /// Runs one line and writes its reply. Fails only when the client is gone.

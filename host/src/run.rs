@@ -100,7 +100,7 @@ async fn call(
     let wire = Arc::new(Wire::new(stream, PEER, Arc::new(config.server.clone())));
     let credential = Credential::User(getuid().as_raw());
     let identity = Identity { credential, listener: "the command line".into(), peer: PEER.into() };
-    let dispatcher = Dispatcher::new(host, tenant.into(), identity, config.server.max_line);
+    let dispatcher = Dispatcher::new(host, tenant.into(), identity);
     let ended = dispatcher.run_words(&wire, words).await?;
     wire.end_output().await?;
     Ok(ended)

@@ -143,11 +143,12 @@ impl Server {
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
         };
-        let loops = Loops::start(config::cores(), config.blocking_threads())
+        let workers = Handle::current();
+        let loops = Loops::start(config::cores(), config.blocking_threads(), &workers)
             .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
         let connections =
-            Connections::new(host, Arc::clone(&loops), Handle::current(), config.server.clone(), Tokens::of(config));
+            Connections::new(host, Arc::clone(&loops), workers, config.server.clone(), Tokens::of(config));
         let connections = Arc::new(connections);
         let mut server = Server {
             connections,

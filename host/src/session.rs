@@ -6,8 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::runtime::Handle;
-
 use crate::dispatch::Dispatcher;
 use crate::engine::TICK;
 use crate::error::{Code, Failure};
@@ -49,8 +47,6 @@ pub struct Session<'a, D> {
     pub wire: &'a Arc<Wire>,
     /// What runs its lines.
     pub dispatcher: &'a Arc<Dispatcher>,
-    /// Where lines go on that compute for longer.
-    pub workers: &'a Handle,
     /// Whether no more lines are to be read. When it becomes true, [`Session::serve`] has to be polled.
     pub is_draining: D,
 }
@@ -58,43 +54,32 @@ pub struct Session<'a, D> {
 impl<D: Fn() -> bool> Session<'_, D> {
     /// Serves the connection until it ends. Every reply that is due is sent before this returns, unless the client is gone.
     pub async fn serve(&self) -> End {
-        match self.run_lines().await {
-            Ok(end) => match self.wire.finish().await {
-                Ok(()) => end,
-                Err(gone) => End::Gone(gone),
-            },
-            Err(Gone::CutOff) => {
-                // Some clients never say that their input ends; they read on, and are owed the end of the output.
-                let _ = self.wire.finish().await;
-                End::Gone(Gone::CutOff)
-            }
-            Err(gone) => End::Gone(gone),
-        }
+        let ended = self.run_lines().await;
+        // On the heap: connections that have not come to their end need no room for it.
+        Box::pin(finish(self.wire, ended)).await
     }
 
     async fn run_lines(&self) -> Result<End, Gone> {
         let mut alarm = pin!(self.wire.alarm());
-        // What has arrived is run; nothing more is read once the server is stopping.
-        while let Some(input) = self.wire.next_input(alarm.as_mut(), &self.is_draining).await? {
-            let refusal = match input {
-                Input::Line(line) => {
-                    // On the heap, so that it can go to another thread, and a connection without lines is small.
-                    let lines = run_lines_at_hand(Arc::clone(self.wire), Arc::clone(self.dispatcher), line);
-                    match loops::run(Box::pin(lines), self.workers).await? {
-                        Some(end) => return Ok(end),
-                        None => continue,
-                    }
+        loop {
+            // What has arrived is run; nothing more is read once the server is stopping.
+            let line = match self.wire.next_input(alarm.as_mut(), &self.is_draining).await? {
+                Some(Input::Line(line)) => line,
+                Some(Input::End { incomplete: false }) => return Ok(End::Input),
+                Some(Input::End { incomplete: true }) => {
+                    let text = "the input ended before the line did; it was not run";
+                    return Ok(refuse(self.wire, Code::IncompleteLine, text));
                 }
-                Input::End { incomplete: true } => {
-                    Failure::new(Code::IncompleteLine, "the input ended before the line did; it was not run")
-                }
-                Input::End { incomplete: false } => return Ok(End::Input),
-                Input::Idle => Failure::new(Code::Timeout, "no line came for too long"),
-                Input::Slow => Failure::new(Code::Timeout, "the line took too long to arrive"),
+                Some(Input::Idle) => return Ok(refuse(self.wire, Code::Timeout, "no line came for too long")),
+                Some(Input::Slow) => return Ok(refuse(self.wire, Code::Timeout, "the line took too long to arrive")),
+                None => return Ok(End::Draining),
             };
-            return Ok(refuse(self.wire, &refusal));
+            // On the heap, so that it can go to another thread, and a connection without lines is small.
+            let lines = Box::pin(run_lines_at_hand(Arc::clone(self.wire), Arc::clone(self.dispatcher), line));
+            if let Some(end) = loops::run(lines).await? {
+                return Ok(end);
+            }
         }
-        Ok(End::Draining)
     }
 }
 
@@ -106,7 +91,8 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
             Line::Text(line) => dispatcher.run_line(&wire, &line).await?,
             Line::BadEncoding => wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line()),
             Line::TooLong => {
-                return Ok(Some(refuse(&wire, &Failure::new(Code::LineTooLong, dispatcher.too_long_text()))));
+                let text = format!("a line may have {} bytes", wire.max_line());
+                return Ok(Some(refuse(&wire, Code::LineTooLong, text)));
             }
         }
         if wire.is_closing() {
@@ -126,7 +112,23 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
     Ok(None)
 }
 
-fn refuse(wire: &Wire, refusal: &Failure) -> End {
-    wire.say(&refusal.line());
-    End::Refused(refusal.code)
+/// Sends what is left to a client that is there to read it.
+async fn finish(wire: &Wire, ended: Result<End, Gone>) -> End {
+    match ended {
+        Ok(end) => match wire.finish().await {
+            Ok(()) => end,
+            Err(gone) => End::Gone(gone),
+        },
+        Err(Gone::CutOff) => {
+            // Some clients never say that their input ends; they read on, and are owed the end of the output.
+            let _ = wire.finish().await;
+            End::Gone(Gone::CutOff)
+        }
+        Err(gone) => End::Gone(gone),
+    }
+}
+
+fn refuse(wire: &Wire, code: Code, text: impl Into<String>) -> End {
+    wire.say(&Failure::new(code, text).line());
+    End::Refused(code)
 }

@@ -142,6 +142,11 @@ impl Wire {
         &self.peer
     }
 
+    /// The longest line in bytes, without its line end.
+    pub fn max_line(&self) -> usize {
+        self.settings.max_line
+    }
+
     /// The next line. Sends what is buffered before it waits.
     pub async fn next_line(self: &Arc<Wire>) -> Result<Input, Gone> {
         let mut alarm = pin!(self.alarm());

@@ -183,9 +183,8 @@ impl Connections {
         ]);
         match place {
             Ok(place) => {
-                let max_line = settings.max_line;
                 let on = seat.runtime().clone();
-                self.tasks.spawn_on(Arc::clone(self).serve(arrival, place, seat, max_line), &on);
+                self.tasks.spawn_on(Arc::clone(self).serve(arrival, place, seat), &on);
             }
             Err(full) => {
                 full.warn(arrival.wire.peer(), "too many connections; clients are turned away");
@@ -197,21 +196,15 @@ impl Connections {
     /// Serves a connection until it ends, what its client has shown does not count any more, or the host ends.
     ///
     /// No `async fn`, which would have room for its arguments twice: as they came, and where its body has put them.
-    fn serve(
-        self: Arc<Connections>,
-        arrival: Arrival,
-        place: Place,
-        seat: Seat,
-        max_line: usize,
-    ) -> impl Future<Output = ()> + Send {
+    fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, seat: Seat) -> impl Future<Output = ()> + Send {
         let Arrival { wire, tenant, identity, standing, .. } = arrival;
-        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line));
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&self.host), tenant, identity));
         async move {
             // They are given back with all else that is here.
             let _ = (&place, &seat);
             tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), identity = %dispatcher.identity(), "connection made");
-            let (workers, is_draining) = (&self.workers, || self.notices.is_draining());
-            let session = Session { wire: &wire, dispatcher: &dispatcher, workers, is_draining };
+            let is_draining = || self.notices.is_draining();
+            let session = Session { wire: &wire, dispatcher: &dispatcher, is_draining };
             let mut session = pin!(session.serve());
             let ended = loop {
                 // Listens before it looks, so that nothing falls in between.

@@ -204,7 +204,7 @@ impl World {
 
     fn dispatcher(&self) -> Dispatcher {
         let identity = Identity { credential: Credential::Listener, listener: "test".into(), peer: "test".into() };
-        Dispatcher::new(Arc::clone(&self.host), "default".into(), identity, self.config.server.max_line)
+        Dispatcher::new(Arc::clone(&self.host), "default".into(), identity)
     }
 
     /// Records in the audit file.
