@@ -10,6 +10,7 @@ mod clients;
 mod compiling;
 mod config;
 mod connection;
+mod costs;
 mod digest;
 mod directories;
 mod escaping;

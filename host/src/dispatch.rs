@@ -41,9 +41,8 @@ pub struct Host {
 /// Runs the lines of one connection for its tenant.
 pub struct Dispatcher {
     host: Arc<Host>,
-    tenant: String,
+    tenant: Arc<str>,
     identity: Identity,
-    max_line: usize,
     /// The instances that are kept for the connection's next lines, one of a command at most.
     kept: Mutex<Vec<Kept>>,
 }
@@ -66,8 +65,8 @@ struct Places {
 
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
-    pub fn new(host: Arc<Host>, tenant: String, identity: Identity, max_line: usize) -> Dispatcher {
-        Dispatcher { host, tenant, identity, max_line, kept: Mutex::default() }
+    pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity) -> Dispatcher {
+        Dispatcher { host, tenant, identity, kept: Mutex::default() }
     }
 
     /// Who the client is.
@@ -78,11 +77,6 @@ impl Dispatcher {
     /// The tenant's name.
     pub fn tenant(&self) -> &str {
         &self.tenant
-    }
-
-    /// What a client reads whose line was too long.
-    pub fn too_long_text(&self) -> String {
-        format!("a line may have {} bytes", self.max_line)
     }
 
     /// Runs one line and writes its reply. Fails only when the client is gone.
@@ -107,7 +101,7 @@ impl Dispatcher {
         let mut words = words.into_iter();
         let Some(name) = words.next() else { return Ok(None) };
         // One snapshot of tenant and commands serves the whole line.
-        let Some(tenant) = self.host.tenants.load().get(&self.tenant).cloned() else {
+        let Some(tenant) = self.host.tenants.load().get(&*self.tenant).cloned() else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
             self.count_refusal(&name, Code::Unavailable.as_str());
             return Ok(None);
@@ -140,7 +134,7 @@ impl Dispatcher {
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
         let id = tenant.tasks.next_id();
-        let task = Task::new(id, tenant, command.name.clone(), words.collect(), wire.peer().to_owned());
+        let task = Task::new(id, tenant, command.name.clone(), words.collect(), Arc::clone(wire.peer()));
         let call = Arc::new(Call {
             task: Arc::new(task),
             overview,

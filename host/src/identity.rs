@@ -12,7 +12,7 @@ pub struct Identity {
     /// The listener that it reached, as the readiness line has it.
     pub listener: Arc<str>,
     /// Where it comes from: its address, or that of its process. Behind a proxy it is what the proxy says.
-    pub peer: String,
+    pub peer: Arc<str>,
 }
 
 /// What a client was recognised by.
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn a_name_cannot_forge_a_record() {
         let credential = Credential::Certificate("cn:a\nb\x1b[2J".to_owned());
-        let identity = Identity { credential, listener: "[::1]:1".into(), peer: "[::1]:2".to_owned() };
+        let identity = Identity { credential, listener: "[::1]:1".into(), peer: "[::1]:2".into() };
         assert_eq!(identity.to_string(), "certificate cn:a\\nb\\u{1b}[2J on [::1]:1");
     }
 }

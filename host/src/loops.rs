@@ -4,14 +4,14 @@
 //! readiness, not its timers, not its task. What computes for longer goes to the
 //! workers; `sandbox/drive.rs` says when.
 
-use std::cell::Cell;
-use std::future::{Future, pending, poll_fn};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::thread;
 
 use tokio::net::{TcpStream, UnixStream};
@@ -44,11 +44,12 @@ pub struct Seat {
 }
 
 impl Loops {
-    /// Starts so many loops, one at least, each with so many threads that may block.
+    /// Starts so many loops, one at least, each with so many threads that may block. What computes for longer goes to the
+    /// workers.
     ///
     /// # Errors
     /// When the operating system gives no threads, or none of what a loop waits with.
-    pub fn start(count: usize, blocking_threads: usize) -> io::Result<Loops> {
+    pub fn start(count: usize, blocking_threads: usize, workers: &Handle) -> io::Result<Loops> {
         let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread()
@@ -58,9 +59,9 @@ impl Loops {
                 .on_thread_park(outbox::end_round)
                 .build()?;
             let handle = runtime.handle().clone();
-            let stop = loops.stop.clone();
+            let (stop, workers) = (loops.stop.clone(), workers.clone());
             thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
-                IS_LOOP.set(true);
+                WORKERS.set(Some(workers));
                 outbox::open();
                 runtime.block_on(stop.cancelled());
                 // Whatever its blocking pool still does was cancelled; it is not waited for.
@@ -91,7 +92,8 @@ impl Loops {
 }
 
 thread_local! {
-    static IS_LOOP: Cell<bool> = const { Cell::new(false) };
+    /// Where what leaves this event loop goes on. No other thread has one.
+    static WORKERS: RefCell<Option<Handle>> = const { RefCell::new(None) };
     /// Whether what is being polled here is to go on among the workers.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
@@ -99,34 +101,41 @@ thread_local! {
 /// Has what is polled by [`run`] on an event loop go on among the workers once this poll is over. False on any other thread,
 /// where one may compute.
 pub fn leave() -> bool {
-    let is_loop = IS_LOOP.get();
+    let is_loop = WORKERS.with_borrow(Option::is_some);
     LEAVES.set(is_loop);
     is_loop
 }
 
 /// Polls a future until it ends: here, and among the workers from when it has asked for that. Dropping the result drops it
 /// too, at once or as soon as its worker notices.
-pub async fn run<F>(mut future: Pin<Box<F>>, workers: &Handle) -> F::Output
+///
+/// No `async fn`, which would take several times the room, in each idle connection.
+pub fn run<F>(future: Pin<Box<F>>) -> impl Future<Output = F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    let ended = poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(ended) => Poll::Ready(Some(ended)),
-        Poll::Pending if LEAVES.take() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    if let Some(ended) = ended.await {
-        return ended;
-    }
-    match AbortOnDropHandle::new(workers.spawn(future)).await {
-        Ok(ended) => ended,
-        Err(error) => match error.try_into_panic() {
-            // It is this connection's panic, wherever it happened.
-            Ok(panic) => resume_unwind(panic),
-            // The workers are gone, and the process with them.
-            Err(_) => pending().await,
-        },
-    }
+    let (mut here, mut there) = (Some(future), None);
+    poll_fn(move |cx| {
+        if let Some(future) = &mut here {
+            match future.as_mut().poll(cx) {
+                Poll::Pending if LEAVES.take() => {}
+                polled => return polled,
+            }
+        }
+        if let Some(future) = here.take() {
+            there = WORKERS.with_borrow(|workers| Some(AbortOnDropHandle::new(workers.as_ref()?.spawn(future))));
+        }
+        let Some(moved) = &mut there else { return Poll::Pending };
+        match ready!(Pin::new(moved).poll(cx)) {
+            Ok(ended) => Poll::Ready(ended),
+            Err(error) => match error.try_into_panic() {
+                // It is this connection's panic, wherever it happened.
+                Ok(panic) => resume_unwind(panic),
+                // The workers are gone, and the process with them.
+                Err(_) => Poll::Pending,
+            },
+        }
+    })
 }
 
 impl Drop for Loops {
@@ -169,7 +178,8 @@ mod tests {
 
     #[test]
     fn connections_are_spread() {
-        let loops = Loops::start(3, 1).unwrap();
+        let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let loops = Loops::start(3, 1, workers.handle()).unwrap();
         let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
         assert_eq!(counts(), [2, 2, 2]);
@@ -182,22 +192,22 @@ mod tests {
     #[test]
     fn what_leaves_a_loop_ends_among_the_workers() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let loops = Loops::start(1, 1).unwrap();
+        let loops = Loops::start(1, 1, workers.handle()).unwrap();
         let asks = || async {
             let began_on = thread::current().id();
             poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
             began_on == thread::current().id()
         };
-        let handle = workers.handle().clone();
-        let stayed = loops.accepting().spawn(async move { run(Box::pin(asks()), &handle).await });
+        let stayed = loops.accepting().spawn(async move { run(Box::pin(asks())).await });
         assert!(!workers.block_on(stayed).unwrap());
         // On any other thread there is nothing to leave.
-        assert!(workers.block_on(run(Box::pin(asks()), workers.handle())));
+        assert!(workers.block_on(run(Box::pin(asks()))));
     }
 
     #[test]
     fn a_socket_moves_to_its_loop() {
-        let loops = Loops::start(2, 1).unwrap();
+        let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let loops = Loops::start(2, 1, workers.handle()).unwrap();
         let (_first, second) = (loops.seat(), loops.seat());
         let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();

@@ -25,7 +25,7 @@ use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Tenants};
-use crate::wire::{Gone, Wire, WireLimits};
+use crate::wire::{Gone, Wire};
 
 /// Who the caller is, for the command.
 const PEER: &str = "local";
@@ -101,10 +101,10 @@ async fn call(
 ) -> Result<Option<Failure>, Gone> {
     here.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(here)?;
-    let wire = Arc::new(Wire::new(stream, PEER.to_owned(), WireLimits::of(&config.server)));
+    let wire = Arc::new(Wire::new(stream, PEER, Arc::new(config.server.clone())));
     let credential = Credential::User(getuid().as_raw());
-    let identity = Identity { credential, listener: "the command line".into(), peer: PEER.to_owned() };
-    let dispatcher = Dispatcher::new(host, tenant, identity, config.server.max_line);
+    let identity = Identity { credential, listener: "the command line".into(), peer: PEER.into() };
+    let dispatcher = Dispatcher::new(host, tenant.into(), identity);
     let ended = dispatcher.run_words(&wire, words).await?;
     wire.end_output().await?;
     Ok(ended)

@@ -5,6 +5,7 @@ mod entrance;
 mod failures;
 mod handshake;
 mod listener;
+mod notices;
 mod places;
 mod proxy;
 mod socket_file;
@@ -142,11 +143,12 @@ impl Server {
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
         };
-        let loops = Loops::start(config::cores(), config.blocking_threads())
+        let workers = Handle::current();
+        let loops = Loops::start(config::cores(), config.blocking_threads(), &workers)
             .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
         let connections =
-            Connections::new(host, Arc::clone(&loops), Handle::current(), config.server.clone(), Tokens::of(config));
+            Connections::new(host, Arc::clone(&loops), workers, config.server.clone(), Tokens::of(config));
         let connections = Arc::new(connections);
         let mut server = Server {
             connections,
@@ -192,7 +194,7 @@ impl Server {
             tracing::warn!(%error, "cannot announce a listener on standard output");
         }
         tracing::info!(address = place, "listening");
-        let stop = self.connections.draining.child_token();
+        let stop = self.connections.notices.draining().child_token();
         let entrance = Arc::new(ArcSwap::from_pointee(entrance));
         let accept = accept(listening, Arc::clone(&entrance), Arc::clone(&self.connections), stop.clone());
         let accepting = self.loops.accepting().spawn(accept);
@@ -238,7 +240,7 @@ impl Server {
         self.connections.set_settings(config.server.clone());
         self.connections.tokens.store(Arc::new(Tokens::of(&config)));
         self.replace_listeners(&config).await;
-        self.connections.reloaded.notify_waiters();
+        self.connections.notices.ring();
         tracing::info!("configuration reloaded");
     }
 
@@ -343,7 +345,7 @@ impl Server {
     async fn drain(self) {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), "draining");
-        self.connections.draining.cancel();
+        self.connections.notices.drain();
         for door in self.doors {
             // It ends at once, and takes the file of its socket with it.
             let _ = door.accepting.await;
@@ -355,7 +357,7 @@ impl Server {
                 connections = self.connections.tasks.len(),
                 "the drain took too long; cutting off what runs"
             );
-            self.connections.aborting.cancel();
+            self.connections.notices.end();
             let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
         }
         if let Some(audit) = self.connections.host.audit.load() {
@@ -415,7 +417,7 @@ async fn keep_commands(
         tokio::select! {
             () = watch.hint(again) => {}
             () = registry.compiled() => {}
-            () = connections.draining.cancelled() => return,
+            () = connections.notices.draining().cancelled() => return,
         }
         let _loading = loading.lock().await;
         // A reload may have made others meanwhile.

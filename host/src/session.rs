@@ -2,11 +2,9 @@
 //!
 //! Lines are run one after another, so replies keep the order of the lines; connections share nothing here.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
-
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
 use crate::engine::TICK;
@@ -43,54 +41,46 @@ pub enum End {
     Gone(#[from] Gone),
 }
 
-/// Serves one connection until it ends. Every reply that is due is sent before this returns, unless the client is gone.
-pub async fn serve(wire: &Arc<Wire>, dispatcher: &Arc<Dispatcher>, drain: &CancellationToken, workers: &Handle) -> End {
-    match run_lines(wire, dispatcher, drain, workers).await {
-        Ok(end) => match wire.finish().await {
-            Ok(()) => end,
-            Err(gone) => End::Gone(gone),
-        },
-        Err(Gone::CutOff) => {
-            // Some clients never say that their input ends; they read on, and are owed the end of the output.
-            let _ = wire.finish().await;
-            End::Gone(Gone::CutOff)
-        }
-        Err(gone) => End::Gone(gone),
-    }
+/// One connection, and what serving it needs.
+pub struct Session<'a, D> {
+    /// The connection.
+    pub wire: &'a Arc<Wire>,
+    /// What runs its lines.
+    pub dispatcher: &'a Arc<Dispatcher>,
+    /// Whether no more lines are to be read. When it becomes true, [`Session::serve`] has to be polled.
+    pub is_draining: D,
 }
 
-async fn run_lines(
-    wire: &Arc<Wire>,
-    dispatcher: &Arc<Dispatcher>,
-    drain: &CancellationToken,
-    workers: &Handle,
-) -> Result<End, Gone> {
-    // What has arrived is run; nothing more is read once the server is stopping.
-    while !drain.is_cancelled() || wire.has_line() {
-        let input = tokio::select! {
-            biased;
-            () = drain.cancelled(), if !drain.is_cancelled() => continue,
-            input = wire.next_line() => input?,
-        };
-        let refusal = match input {
-            Input::Line(line) => {
-                // On the heap, so that it can go to another thread, and a connection without lines is small.
-                let lines = Box::pin(run_lines_at_hand(Arc::clone(wire), Arc::clone(dispatcher), line));
-                match loops::run(lines, workers).await? {
-                    Some(end) => return Ok(end),
-                    None => continue,
-                }
-            }
-            Input::End { incomplete: true } => {
-                Failure::new(Code::IncompleteLine, "the input ended before the line did; it was not run")
-            }
-            Input::End { incomplete: false } => return Ok(End::Input),
-            Input::Idle => Failure::new(Code::Timeout, "no line came for too long"),
-            Input::Slow => Failure::new(Code::Timeout, "the line took too long to arrive"),
-        };
-        return Ok(refuse(wire, &refusal));
+impl<D: Fn() -> bool> Session<'_, D> {
+    /// Serves the connection until it ends. Every reply that is due is sent before this returns, unless the client is gone.
+    pub async fn serve(&self) -> End {
+        let ended = self.run_lines().await;
+        // On the heap: connections that have not come to their end need no room for it.
+        Box::pin(finish(self.wire, ended)).await
     }
-    Ok(End::Draining)
+
+    async fn run_lines(&self) -> Result<End, Gone> {
+        let mut alarm = pin!(self.wire.alarm());
+        loop {
+            // What has arrived is run; nothing more is read once the server is stopping.
+            let line = match self.wire.next_input(alarm.as_mut(), &self.is_draining).await? {
+                Some(Input::Line(line)) => line,
+                Some(Input::End { incomplete: false }) => return Ok(End::Input),
+                Some(Input::End { incomplete: true }) => {
+                    let text = "the input ended before the line did; it was not run";
+                    return Ok(refuse(self.wire, Code::IncompleteLine, text));
+                }
+                Some(Input::Idle) => return Ok(refuse(self.wire, Code::Timeout, "no line came for too long")),
+                Some(Input::Slow) => return Ok(refuse(self.wire, Code::Timeout, "the line took too long to arrive")),
+                None => return Ok(End::Draining),
+            };
+            // On the heap, so that it can go to another thread, and a connection without lines is small.
+            let lines = Box::pin(run_lines_at_hand(Arc::clone(self.wire), Arc::clone(self.dispatcher), line));
+            if let Some(end) = loops::run(lines).await? {
+                return Ok(end);
+            }
+        }
+    }
 }
 
 /// Runs a line and those that have arrived behind it.
@@ -101,7 +91,8 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
             Line::Text(line) => dispatcher.run_line(&wire, &line).await?,
             Line::BadEncoding => wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line()),
             Line::TooLong => {
-                return Ok(Some(refuse(&wire, &Failure::new(Code::LineTooLong, dispatcher.too_long_text()))));
+                let text = format!("a line may have {} bytes", wire.max_line());
+                return Ok(Some(refuse(&wire, Code::LineTooLong, text)));
             }
         }
         if wire.is_closing() {
@@ -121,7 +112,23 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
     Ok(None)
 }
 
-fn refuse(wire: &Wire, refusal: &Failure) -> End {
-    wire.say(&refusal.line());
-    End::Refused(refusal.code)
+/// Sends what is left to a client that is there to read it.
+async fn finish(wire: &Wire, ended: Result<End, Gone>) -> End {
+    match ended {
+        Ok(end) => match wire.finish().await {
+            Ok(()) => end,
+            Err(gone) => End::Gone(gone),
+        },
+        Err(Gone::CutOff) => {
+            // Some clients never say that their input ends; they read on, and are owed the end of the output.
+            let _ = wire.finish().await;
+            End::Gone(Gone::CutOff)
+        }
+        Err(gone) => End::Gone(gone),
+    }
+}
+
+fn refuse(wire: &Wire, code: Code, text: impl Into<String>) -> End {
+    wire.say(&Failure::new(code, text).line());
+    End::Refused(code)
 }

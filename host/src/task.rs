@@ -24,7 +24,7 @@ pub struct Task {
     /// The words after it.
     pub args: Vec<String>,
     /// The client's address.
-    pub peer: String,
+    pub peer: Arc<str>,
     /// When it began.
     pub began: Instant,
     /// Nanoseconds of CPU time: of the guest, of the host on its behalf, and of its children.
@@ -41,7 +41,7 @@ pub struct Task {
 
 impl Task {
     /// A task that begins now.
-    pub fn new(id: u64, tenant: Arc<Tenant>, command: String, args: Vec<String>, peer: String) -> Task {
+    pub fn new(id: u64, tenant: Arc<Tenant>, command: String, args: Vec<String>, peer: Arc<str>) -> Task {
         Task {
             id,
             tenant,

@@ -13,7 +13,7 @@ mod transport;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -38,31 +38,6 @@ const LINGER_BYTES: usize = 1024 * 1024;
 thread_local! {
     /// Where a socket's bytes land first, so that an idle connection owns no read buffer.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_CHUNK]);
-}
-
-/// The bounds of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct WireLimits {
-    /// Longest line, in bytes without its line end.
-    pub max_line: usize,
-    /// How long a connection may be silent between lines.
-    pub idle: Duration,
-    /// How long a line may take from its first byte to its end.
-    pub line: Duration,
-    /// How long a client may take to accept what is buffered for it.
-    pub write: Duration,
-}
-
-impl WireLimits {
-    /// Those of the configuration.
-    pub fn of(server: &config::Server) -> WireLimits {
-        WireLimits {
-            max_line: server.max_line,
-            idle: server.idle_timeout,
-            line: server.line_timeout,
-            write: server.write_timeout,
-        }
-    }
 }
 
 /// Why a connection is over.
@@ -110,8 +85,8 @@ pub struct OutputLimit;
 /// One client's connection.
 pub struct Wire {
     transport: Transport,
-    peer: String,
-    limits: WireLimits,
+    peer: Arc<str>,
+    settings: Arc<config::Server>,
     input: Mutex<InputState>,
     output: Mutex<OutputState>,
 }
@@ -150,46 +125,80 @@ struct Reply {
 }
 
 impl Wire {
-    /// Wraps a connected socket.
-    pub fn new(transport: impl Into<Transport>, peer: String, limits: WireLimits) -> Wire {
-        let lines = LineBuffer::new(limits.max_line);
+    /// Wraps a connected socket. Its bounds are those of the settings.
+    pub fn new(transport: impl Into<Transport>, peer: &str, settings: Arc<config::Server>) -> Wire {
+        let lines = LineBuffer::new(settings.max_line);
         Wire {
             transport: transport.into(),
-            peer,
-            limits,
+            peer: peer.into(),
+            settings,
             input: Mutex::new(InputState { lines, ended: false, line_began: None }),
             output: Mutex::default(),
         }
     }
 
     /// The client's address.
-    pub fn peer(&self) -> &str {
+    pub fn peer(&self) -> &Arc<str> {
         &self.peer
+    }
+
+    /// The longest line in bytes, without its line end.
+    pub fn max_line(&self) -> usize {
+        self.settings.max_line
     }
 
     /// The next line. Sends what is buffered before it waits.
     pub async fn next_line(self: &Arc<Wire>) -> Result<Input, Gone> {
-        if let Some(input) = self.buffered_input() {
-            return Ok(input);
-        }
-        let began = Instant::now();
-        self.send_soon(began.into_std())?;
+        let mut alarm = pin!(self.alarm());
         loop {
-            // The line's own deadline is absolute, so a client that drips bytes cannot push it on.
-            let line_began = lock(&self.input).line_began;
-            let deadline = match line_began {
-                Some(line_began) => line_began + self.limits.line,
-                None => began + self.limits.idle,
-            };
-            match tokio::time::timeout_at(deadline, poll_fn(|cx| self.poll_input(cx))).await {
-                Ok(filled) => filled?,
-                Err(_) if line_began.is_some() => return Ok(Input::Slow),
-                Err(_) => return Ok(Input::Idle),
-            }
-            if let Some(input) = self.buffered_input() {
+            if let Some(input) = self.next_input(alarm.as_mut(), &|| false).await? {
                 return Ok(input);
             }
         }
+    }
+
+    /// A timer for [`Wire::next_input`].
+    pub fn alarm(&self) -> Sleep {
+        sleep_until(Instant::now() + self.settings.idle_timeout)
+    }
+
+    /// As [`Wire::next_line`], but nothing more is read once `is_over`: then there is `None` when the lines at hand are
+    /// taken. That is looked at whenever this is polled, so whoever makes it true has to wake the task. The timer is kept by
+    /// the caller from one line to the next.
+    ///
+    /// No `async fn`, which would take twice the room, in each idle connection.
+    pub fn next_input(
+        self: &Arc<Wire>,
+        mut alarm: Pin<&mut Sleep>,
+        is_over: &impl Fn() -> bool,
+    ) -> impl Future<Output = Result<Option<Input>, Gone>> {
+        let mut waits_since = None;
+        poll_fn(move |cx| {
+            loop {
+                if let Some(input) = self.buffered_input() {
+                    return Poll::Ready(Ok(Some(input)));
+                }
+                if is_over() {
+                    return Poll::Ready(Ok(None));
+                }
+                if waits_since.is_none() {
+                    let now = Instant::now();
+                    waits_since = Some(now);
+                    self.send_soon(now.into_std())?;
+                }
+                match self.poll_input(cx) {
+                    Poll::Ready(filled) => filled?,
+                    Poll::Pending => break,
+                }
+            }
+            // The line's own deadline is absolute, so a client that drips bytes cannot push it on.
+            let (deadline, late) = match (lock(&self.input).line_began, waits_since) {
+                (Some(line_began), _) => (line_began + self.settings.line_timeout, Input::Slow),
+                (None, since) => (since.unwrap_or_else(Instant::now) + self.settings.idle_timeout, Input::Idle),
+            };
+            ready!(poll_until(alarm.as_mut(), cx, deadline));
+            Poll::Ready(Ok(Some(late)))
+        })
     }
 
     /// The next line if it has arrived already.
@@ -363,9 +372,9 @@ impl Wire {
             output.settle(keep);
             return Poll::Ready(Ok(()));
         }
-        let in_time = || Box::pin(sleep_until(Instant::now() + self.limits.write));
+        let in_time = || Box::pin(sleep_until(Instant::now() + self.settings.write_timeout));
         ready!(output.deadline.get_or_insert_with(in_time).as_mut().poll(cx));
-        Poll::Ready(Err(Gone::WriteTimeout(self.limits.write)))
+        Poll::Ready(Err(Gone::WriteTimeout(self.settings.write_timeout)))
     }
 
     fn poll_send(&self, output: &mut OutputState, cx: &mut Context<'_>, keep: usize) -> Poll<io::Result<()>> {
@@ -384,9 +393,9 @@ impl Wire {
     pub async fn end_output(&self) -> Result<(), Gone> {
         self.flush().await?;
         let shutdown = poll_fn(|cx| self.transport.poll_shutdown(cx));
-        match tokio::time::timeout(self.limits.write, shutdown).await {
+        match tokio::time::timeout(self.settings.write_timeout, shutdown).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(Gone::WriteTimeout(self.limits.write)),
+            Err(_) => Err(Gone::WriteTimeout(self.settings.write_timeout)),
         }
     }
 
@@ -431,6 +440,21 @@ impl OutputState {
             self.sent = 0;
             self.deadline = None;
         }
+    }
+}
+
+/// Ready from `deadline` on. The timer may have been set for another line, whose deadline was earlier: it is set anew only
+/// once it has fired. So a connection whose lines come in time never moves it.
+fn poll_until(mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    if alarm.deadline() > deadline {
+        alarm.as_mut().reset(deadline);
+    }
+    loop {
+        ready!(alarm.as_mut().poll(cx));
+        if alarm.deadline() == deadline {
+            return Poll::Ready(());
+        }
+        alarm.as_mut().reset(deadline);
     }
 }
 

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::guests;
 use super::host::{self, Host};
 use super::programs::{wasmline, wasmline_after, wasmline_as_init, wasmline_with_tmpfs};
+use super::trace::Trace;
 
 /// A host to be started. Its tenant `default` has the shipped `echo`, and nothing is granted to it.
 pub struct HostBuilder {
@@ -41,6 +42,8 @@ enum Launcher {
     Namespace,
     /// What mounts a file system of this size there that nobody else sees.
     Tmpfs(PathBuf, String),
+    /// strace, which writes down its system calls.
+    Strace(Trace),
 }
 
 impl HostBuilder {
@@ -283,6 +286,12 @@ impl HostBuilder {
         self
     }
 
+    /// Has the host's system calls written down.
+    pub fn traced(mut self, trace: &Trace) -> HostBuilder {
+        self.launcher = Launcher::Strace(trace.clone());
+        self
+    }
+
     /// The configuration as it will be written.
     pub fn config(&self) -> String {
         let mut parts = self.top.clone();
@@ -328,6 +337,7 @@ impl HostBuilder {
             Launcher::Shell(script) => wasmline_after(script),
             Launcher::Namespace => wasmline_as_init(),
             Launcher::Tmpfs(place, size) => wasmline_with_tmpfs(place, size),
+            Launcher::Strace(trace) => trace.wasmline(),
         };
         command.arg("serve");
         if self.config_flag {

@@ -52,6 +52,12 @@ pub fn cpu_ticks(pid: u32) -> u32 {
     [Stat::User, Stat::System].into_iter().filter_map(|field| stat_field(pid, field)).sum()
 }
 
+/// Page faults of a process that did not wait for the disk.
+#[track_caller]
+pub fn page_faults(pid: u32) -> usize {
+    stat_field(pid, Stat::MinorFaults).expect("the process is there") as usize
+}
+
 /// How many descriptors a process has open.
 pub fn open_descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
@@ -104,6 +110,7 @@ fn command_line(pid: u32) -> Option<String> {
 enum Stat {
     Parent = 1,
     Group = 2,
+    MinorFaults = 7,
     User = 11,
     System = 12,
 }

@@ -6,7 +6,7 @@
 //! - `certificates` makes them for clients that speak TLS.
 //! - `follower` is a child that runs until it is killed.
 //! - `guests` finds the built commands and fixtures; `components` makes small ones from text.
-//! - `machine` reads `/proc`; `wait` is the only place that waits for anything.
+//! - `machine` reads `/proc`; `trace` counts system calls; `wait` is the only place that waits for anything.
 
 mod builder;
 mod certificates;
@@ -18,6 +18,7 @@ mod host;
 pub mod machine;
 mod programs;
 mod session;
+mod trace;
 mod wait;
 
 pub use builder::{HostBuilder, quoted};
@@ -27,4 +28,5 @@ pub use follower::Follower;
 pub use host::Host;
 pub use programs::{Outcome, pipe_into, program, type_into, wasmline};
 pub use session::Session;
+pub use trace::Trace;
 pub use wait::{COMPILING, PATIENCE, eventually, eventually_some, eventually_within, pause};

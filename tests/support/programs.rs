@@ -51,7 +51,8 @@ pub fn wasmline_with_tmpfs(place: &Path, size: &str) -> Command {
     unconfigured(command)
 }
 
-fn unconfigured(mut command: Command) -> Command {
+/// The command, with nothing of this process's environment that would configure a host.
+pub fn unconfigured(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("WASMLINE_") || name == "RUST_LOG") {
             command.env_remove(name);

@@ -20,6 +20,7 @@ const TEST_PROGRAMS: &[Program] = &[
     Program { name: "telnet", package: "inetutils-telnet" },
     Program { name: "openssl", package: "openssl" },
     Program { name: "sha1sum", package: "coreutils" },
+    Program { name: "strace", package: "strace" },
 ];
 
 /// What the commands in other languages are built with; see languages.rs.

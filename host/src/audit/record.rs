@@ -393,7 +393,7 @@ mod tests {
 
     fn identity() -> Identity {
         let credential = Credential::Token("ci".to_owned());
-        Identity { credential, listener: "127.0.0.1:1".into(), peer: "127.0.0.1:5".to_owned() }
+        Identity { credential, listener: "127.0.0.1:1".into(), peer: "127.0.0.1:5".into() }
     }
 
     fn origin(identity: &Identity, arguments: Arguments, mode: Mode) -> Origin<'_> {

@@ -105,7 +105,7 @@ mod tests {
     use crate::identity::Credential;
 
     fn client(number: usize) -> Identity {
-        Identity { credential: Credential::Listener, listener: "here".into(), peer: number.to_string() }
+        Identity { credential: Credential::Listener, listener: "here".into(), peer: number.to_string().into() }
     }
 
     fn refusal<'a>(identity: &'a Identity, outcome: &'static str) -> Refusal<'a> {
@@ -137,7 +137,7 @@ mod tests {
         refusals.count(&refusal(&client(19), "unavailable"));
         let mut taken = refusals.take().remove("t").unwrap();
         let other = taken.pop().unwrap();
-        assert_eq!((other.identity.unwrap().peer, other.outcome, other.times), ("19".to_owned(), "unavailable", 1));
+        assert_eq!((other.identity.unwrap().peer, other.outcome, other.times), ("19".into(), "unavailable", 1));
         assert_eq!(taken.len(), MAX_CLIENTS + 1);
         assert!(taken[..MAX_CLIENTS].iter().all(|known| known.identity.is_some() && known.times == 3));
         assert_eq!((&taken[MAX_CLIENTS].identity, taken[MAX_CLIENTS].times), (&None, 3 * 12));

@@ -51,7 +51,7 @@ impl Host for View<'_> {
     }
 
     fn peer(&mut self) -> wasmtime::Result<String> {
-        Ok(self.call.wire.peer().to_owned())
+        Ok(self.call.wire.peer().to_string())
     }
 
     fn tenant(&mut self) -> wasmtime::Result<String> {

@@ -32,7 +32,7 @@ impl Host for View<'_> {
         let stopped = self.call.tenant().tasks.stop(id);
         if stopped {
             let (tenant, by, peer) = (&self.call.tenant().name, self.call.task.id, self.call.wire.peer());
-            tracing::info!(%tenant, invocation = id, by, peer, "command stopped by another");
+            tracing::info!(%tenant, invocation = id, by, %peer, "command stopped by another");
         }
         Ok(if stopped { Ok(()) } else { Err(Error::NotFound) })
     }
@@ -44,7 +44,7 @@ fn shown(task: &Task) -> Shown {
         id: task.id,
         command: task.command.clone(),
         args: task.args.clone(),
-        peer: task.peer.clone(),
+        peer: task.peer.to_string(),
         age: milliseconds(task.began.elapsed()),
         cpu: milliseconds(task.cpu()),
         memory: task.memory() as u64,

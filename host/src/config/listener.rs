@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use toml::Spanned;
@@ -64,26 +65,26 @@ pub enum Proof {
     /// That it reached the listener.
     Listener {
         /// The listener's tenant.
-        tenant: String,
+        tenant: Arc<str>,
     },
     /// The user at the other end of a Unix socket, by the kernel's word.
     Peers {
         /// Tenants by user.
-        tenants: Vec<(u32, String)>,
+        tenants: Vec<(u32, Arc<str>)>,
         /// The tenant of all other users. With `None` they are refused.
-        otherwise: Option<String>,
+        otherwise: Option<Arc<str>>,
     },
     /// A name in its certificate.
     Certificate {
         /// Tenants by name. The first that fits counts.
-        tenants: Vec<(CertificateName, String)>,
+        tenants: Vec<(CertificateName, Arc<str>)>,
         /// The tenant of all other certificates of the client CA. With `None` they are refused.
-        otherwise: Option<String>,
+        otherwise: Option<Arc<str>>,
     },
     /// A token of the tenant's, on the first line.
     Token {
         /// The only tenant whose tokens are accepted here.
-        only: Option<String>,
+        only: Option<Arc<str>>,
     },
 }
 
@@ -103,7 +104,7 @@ pub enum CertificateName {
 impl Listener {
     /// A TCP listener all of whose clients are served for the tenant.
     pub fn plain(address: SocketAddr, tenant: &str) -> Self {
-        let proof = Proof::Listener { tenant: tenant.to_owned() };
+        let proof = Proof::Listener { tenant: tenant.into() };
         Self { place: Place::Tcp(address), proxies: None, tls: None, proof }
     }
 }
@@ -303,14 +304,14 @@ impl Reader<'_> {
     }
 
     /// The name of a tenant that there is.
-    fn tenant(&self, key: &str, tenant: Spanned<String>) -> Result<String, ConfigError> {
+    fn tenant(&self, key: &str, tenant: Spanned<String>) -> Result<Arc<str>, ConfigError> {
         let names = || self.tenants.keys().map(|name| name.0.as_str());
         let wanted = tenant.get_ref();
         if !names().any(|name| name == wanted) {
             let text = format!("{key}: there is no tenant `{wanted}`; {}", nearest::suggestion(wanted, names()));
             return Err(self.document.error(tenant.span(), text));
         }
-        Ok(tenant.into_inner())
+        Ok(tenant.into_inner().into())
     }
 }
 

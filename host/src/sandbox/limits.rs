@@ -89,7 +89,7 @@ mod tests {
     use crate::tenants::Tenant;
 
     fn limiter(tenant: &Arc<Tenant>) -> MemoryLimiter {
-        let task = Task::new(1, Arc::clone(tenant), String::new(), Vec::new(), String::new());
+        let task = Task::new(1, Arc::clone(tenant), String::new(), Vec::new(), "".into());
         MemoryLimiter::new(Arc::new(task))
     }
 

@@ -1,27 +1,27 @@
 //! The life of a connection around its session: its handshake, its place, its task, its end.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::entrance::{Entrance, Origin};
 use super::failures::Failures;
 use super::handshake::{Arrival, Handshake, Refused};
+use super::notices::Notices;
 use super::places::{Full, Holder, Place, Places};
-use super::standing::Standing;
 use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
 use crate::loops::{Loops, Seat};
 use crate::machine::REFUSALS;
-use crate::session;
+use crate::session::{End, Session};
 use crate::tenants::share;
+use crate::wire::Wire;
 use crate::wire::socket::Socket;
-use crate::wire::{Wire, WireLimits};
 
 /// What a client reads that is one too many.
 pub const FULL: &str = "Too many connections. bye !\n";
@@ -55,12 +55,8 @@ pub struct Connections {
     recording: Arc<Semaphore>,
     /// Their tasks.
     pub tasks: TaskTracker,
-    /// Told after each reload.
-    pub reloaded: Notify,
-    /// No more lines.
-    pub draining: CancellationToken,
-    /// No more anything.
-    pub aborting: CancellationToken,
+    /// What they have to hear.
+    pub notices: Notices,
 }
 
 impl Connections {
@@ -85,9 +81,7 @@ impl Connections {
             refusals: Semaphore::new(REFUSALS),
             recording: Arc::new(Semaphore::new(RECORDING)),
             tasks: TaskTracker::new(),
-            reloaded: Notify::new(),
-            draining: CancellationToken::new(),
-            aborting: CancellationToken::new(),
+            notices: Notices::default(),
         }
     }
 
@@ -153,7 +147,7 @@ impl Connections {
             Err(full) => {
                 full.warn(origin, "too many handshakes; clients are turned away");
                 if entrance.tls.is_none() {
-                    let wire = Wire::new(socket, origin.to_string(), WireLimits::of(&settings));
+                    let wire = Wire::new(socket, &origin.to_string(), settings);
                     self.see_off(Arc::new(wire), FULL.to_owned());
                 }
                 return;
@@ -164,7 +158,7 @@ impl Connections {
             let handshake = Handshake { shared: &shared, settings: &settings, entrance: &entrance, rules: &rules };
             let shaken = tokio::select! {
                 biased;
-                () = shared.draining.cancelled() => return,
+                () = shared.notices.draining().cancelled() => return,
                 shaken = handshake.shake(socket, origin) => shaken,
             };
             drop(place);
@@ -180,7 +174,7 @@ impl Connections {
     /// Gives a connection its places and its task, or turns it away.
     fn admit(self: &Arc<Connections>, arrival: Arrival, seat: Seat, settings: &config::Server) {
         let tenants = self.host.tenants.load();
-        let limit = tenants.get(&arrival.tenant).and_then(|tenant| tenant.limits.connections);
+        let limit = tenants.get(&*arrival.tenant).and_then(|tenant| tenant.limits.connections);
         let of_tenant = limit.unwrap_or_else(|| share(settings.max_connections, tenants.len()));
         let place = self.served.take([
             (Holder::Source(arrival.source), settings.max_connections_per_source),
@@ -189,9 +183,8 @@ impl Connections {
         ]);
         match place {
             Ok(place) => {
-                let max_line = settings.max_line;
                 let on = seat.runtime().clone();
-                self.tasks.spawn_on(Arc::clone(self).serve(arrival, place, seat, max_line), &on);
+                self.tasks.spawn_on(Arc::clone(self).serve(arrival, place, seat), &on);
             }
             Err(full) => {
                 full.warn(arrival.wire.peer(), "too many connections; clients are turned away");
@@ -200,30 +193,35 @@ impl Connections {
         }
     }
 
-    async fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, seat: Seat, max_line: usize) {
+    /// Serves a connection until it ends, what its client has shown does not count any more, or the host ends.
+    ///
+    /// No `async fn`, which would have room for its arguments twice: as they came, and where its body has put them.
+    fn serve(self: Arc<Connections>, arrival: Arrival, place: Place, seat: Seat) -> impl Future<Output = ()> + Send {
         let Arrival { wire, tenant, identity, standing, .. } = arrival;
-        let _places = (place, seat);
-        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&self.host), tenant, identity, max_line));
-        let (peer, tenant) = (wire.peer(), dispatcher.tenant());
-        tracing::info!(%peer, %tenant, identity = %dispatcher.identity(), "connection made");
-        let ended = tokio::select! {
-            ended = session::serve(&wire, &dispatcher, &self.draining, &self.workers) => ended,
-            () = self.aborting.cancelled() => session::End::Draining,
-            () = self.withdrawn(standing) => session::End::Revoked,
-        };
-        tracing::info!(%peer, %tenant, reason = %ended, "connection lost");
-    }
-
-    /// Waits until what a client has shown does not count any more.
-    async fn withdrawn(&self, standing: Option<Box<Standing>>) {
-        let Some(standing) = standing else { return std::future::pending().await };
-        loop {
-            // Listens before it looks, so that no reload falls in between.
-            let reloaded = self.reloaded.notified();
-            if !standing.holds(&self.tokens.load()) {
-                return;
-            }
-            reloaded.await;
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&self.host), tenant, identity));
+        async move {
+            // They are given back with all else that is here.
+            let _ = (&place, &seat);
+            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), identity = %dispatcher.identity(), "connection made");
+            let is_draining = || self.notices.is_draining();
+            let session = Session { wire: &wire, dispatcher: &dispatcher, is_draining };
+            let mut session = pin!(session.serve());
+            let ended = loop {
+                // Listens before it looks, so that nothing falls in between.
+                let notice = self.notices.next();
+                if self.notices.is_over() {
+                    break End::Draining;
+                }
+                if standing.as_ref().is_some_and(|standing| !standing.holds(&self.tokens.load())) {
+                    break End::Revoked;
+                }
+                tokio::select! {
+                    biased;
+                    ended = &mut session => break ended,
+                    () = notice => {}
+                }
+            };
+            tracing::info!(peer = %wire.peer(), tenant = %dispatcher.tenant(), reason = %ended, "connection lost");
         }
     }
 

@@ -40,11 +40,11 @@ pub enum Origin {
 /// What there is to tell by before the first line.
 pub enum Recognised {
     /// This tenant's client.
-    As(Credential, String),
+    As(Credential, Arc<str>),
     /// Nobody yet: a token decides, of this tenant if one is named.
     ByToken {
         /// The only tenant whose tokens are accepted.
-        only: Option<String>,
+        only: Option<Arc<str>>,
     },
 }
 

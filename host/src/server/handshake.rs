@@ -25,7 +25,7 @@ use crate::error::{Code, Failure};
 use crate::identity::{Credential, Identity, Source};
 use crate::line::Line;
 use crate::wire::socket::Socket;
-use crate::wire::{Gone, Input, Transport, Wire, WireLimits};
+use crate::wire::{Gone, Input, Transport, Wire};
 
 /// What a client with a good token reads.
 const WELCOME: &str = "ok\n";
@@ -37,7 +37,7 @@ pub struct Arrival {
     /// Its connection.
     pub wire: Arc<Wire>,
     /// The tenant that it is served for.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// Who it is.
     pub identity: Identity,
     /// What its connection counts for.
@@ -61,7 +61,7 @@ pub struct Handshake<'a> {
     /// What all connections share.
     pub shared: &'a Arc<Connections>,
     /// The settings when it came.
-    pub settings: &'a config::Server,
+    pub settings: &'a Arc<config::Server>,
     /// What the listener asks for.
     pub entrance: &'a Entrance,
     /// Where to find what it asks for later.
@@ -173,19 +173,20 @@ impl Handshake<'_> {
         wire: Arc<Wire>,
         origin: Origin,
         credential: Credential,
-        tenant: String,
+        tenant: Arc<str>,
         evidence: Evidence,
     ) -> Arrival {
         let standing = (credential != Credential::Listener).then(|| {
             let (rules, credential, tenant) = (Arc::clone(self.rules), credential.clone(), tenant.clone());
             Box::new(Standing { rules, origin, evidence, credential, tenant })
         });
-        let identity = Identity { credential, listener: Arc::clone(&self.entrance.listener), peer: origin.to_string() };
+        let identity =
+            Identity { credential, listener: Arc::clone(&self.entrance.listener), peer: Arc::clone(wire.peer()) };
         Arrival { wire, tenant, identity, source: origin.source(), standing }
     }
 
     fn wire(&self, transport: impl Into<Transport>, origin: Origin) -> Arc<Wire> {
-        Arc::new(Wire::new(transport, origin.to_string(), WireLimits::of(self.settings)))
+        Arc::new(Wire::new(transport, &origin.to_string(), Arc::clone(self.settings)))
     }
 
     /// A refusal before TLS: the client understands it only where there is none.

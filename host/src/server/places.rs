@@ -21,7 +21,7 @@ pub enum Holder {
     /// Whoever comes from there.
     Source(Source),
     /// The clients of a tenant.
-    Tenant(String),
+    Tenant(Arc<str>),
 }
 
 impl fmt::Display for Holder {
@@ -45,7 +45,7 @@ struct Taken {
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    holders: Vec<Holder>,
+    holders: Box<[Holder]>,
 }
 
 /// There is no place left on this account.
@@ -73,7 +73,7 @@ impl Places {
             account.count += 1;
             account.refused = false;
         }
-        Ok(Place { places: Arc::clone(self), holders: holders.into() })
+        Ok(Place { places: Arc::clone(self), holders: Box::new(holders) })
     }
 
     /// How many places are taken on an account.
@@ -89,7 +89,7 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        for holder in self.holders.drain(..) {
+        for holder in std::mem::take(&mut self.holders) {
             if let Entry::Occupied(mut account) = taken.entry(holder) {
                 account.get_mut().count -= 1;
                 if account.get().count == 0 {
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn refusals_are_worth_one_warning_until_somebody_gets_in() {
         let places = Arc::new(Places::default());
-        let ask = || places.take([(Holder::Tenant("a".to_owned()), 1)]);
+        let ask = || places.take([(Holder::Tenant("a".into()), 1)]);
         let place = ask().unwrap();
         assert!(ask().unwrap_err().first);
         assert!(!ask().unwrap_err().first);

@@ -21,7 +21,7 @@ pub struct Standing {
     /// What it was recognised by.
     pub credential: Credential,
     /// For whom.
-    pub tenant: String,
+    pub tenant: Arc<str>,
 }
 
 /// What a client has shown beside where it comes from.

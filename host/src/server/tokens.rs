@@ -17,7 +17,7 @@ pub struct Tokens {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Token {
     /// The tenant that it is for.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// The token itself, as far as it is known.
     config: config::Token,
 }
@@ -33,7 +33,7 @@ impl Tokens {
     /// The tokens of a configuration.
     pub fn of(config: &Config) -> Tokens {
         let tokens = config.tenants.values().flat_map(|tenant| {
-            let token = |config: &config::Token| Token { tenant: tenant.name.clone(), config: config.clone() };
+            let token = |config: &config::Token| Token { tenant: tenant.name.as_str().into(), config: config.clone() };
             tenant.tokens.iter().map(token)
         });
         Tokens { all: tokens.map(Arc::new).collect() }
@@ -46,7 +46,7 @@ impl Tokens {
         let mut found = None;
         for token in &self.all {
             let same: bool = token.config.sha256.ct_eq(&hash).into();
-            if same && only.is_none_or(|tenant| token.tenant == tenant) {
+            if same && only.is_none_or(|tenant| *token.tenant == *tenant) {
                 found = Some(Arc::clone(token));
             }
         }

@@ -34,15 +34,15 @@ fn check_refused(keys: &str, (line, column): (usize, usize), expected: &str) {
     );
 }
 
-fn names(pairs: &[(CertificateName, &str)]) -> Vec<(CertificateName, String)> {
-    pairs.iter().map(|(name, tenant)| (name.clone(), (*tenant).to_owned())).collect()
+fn names(pairs: &[(CertificateName, &str)]) -> Vec<(CertificateName, Arc<str>)> {
+    pairs.iter().map(|(name, tenant)| (name.clone(), (*tenant).into())).collect()
 }
 
 #[test]
 fn a_unix_socket_is_the_hosts_own_unless_said_otherwise() {
     let listener = one("unix = '/run/w.sock'\ntenant = 'a'");
     assert_eq!(listener.place, Place::Unix { path: "/run/w.sock".into(), mode: 0o600 });
-    assert_eq!(listener.proof, Proof::Listener { tenant: "a".to_owned() });
+    assert_eq!(listener.proof, Proof::Listener { tenant: "a".into() });
     assert_eq!(listener.place.to_string(), "unix:/run/w.sock");
     let listener = one("unix = '/run/../run/w.sock'\nmode = '0660'\ntenant = 'a'");
     assert!(matches!(listener.place, Place::Unix { mode: 0o660, .. }));
@@ -52,10 +52,10 @@ fn a_unix_socket_is_the_hosts_own_unless_said_otherwise() {
 fn peers_name_their_tenants() {
     let root = "{ user = 'root', tenant = 'a' }";
     let listener = one(&format!("unix = '/s'\npeers = [{root}, {{ uid = 1000, tenant = 'b' }}]"));
-    let tenants = vec![(0, "a".to_owned()), (1000, "b".to_owned())];
+    let tenants = vec![(0, "a".into()), (1000, "b".into())];
     assert_eq!(listener.proof, Proof::Peers { tenants: tenants.clone(), otherwise: None });
     let listener = one(&format!("unix = '/s'\ntenant = 'b'\npeers = [{root}, {{ uid = 1000, tenant = 'b' }}]"));
-    assert_eq!(listener.proof, Proof::Peers { tenants, otherwise: Some("b".to_owned()) });
+    assert_eq!(listener.proof, Proof::Peers { tenants, otherwise: Some("b".into()) });
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn certificates_name_their_tenants() {
 fn tls_by_itself_says_nothing_of_the_client() {
     let tls = "[listener.tls]\ncertificate = '/c'\nkey = '/k'\n";
     let listener = one(&format!("address = '127.0.0.1:1'\ntenant = 'a'\n{tls}"));
-    assert_eq!(listener.proof, Proof::Listener { tenant: "a".to_owned() });
+    assert_eq!(listener.proof, Proof::Listener { tenant: "a".into() });
     let listener = one(&format!("address = '127.0.0.1:1'\nauth = 'token'\n{tls}"));
     assert_eq!(listener.proof, Proof::Token { only: None });
     // Every certificate of the client CA is good enough where that is said.
     let listener = one(&format!("address = '127.0.0.1:1'\ntenant = 'a'\n{tls}client-ca = '/ca'"));
-    assert_eq!(listener.proof, Proof::Certificate { tenants: Vec::new(), otherwise: Some("a".to_owned()) });
+    assert_eq!(listener.proof, Proof::Certificate { tenants: Vec::new(), otherwise: Some("a".into()) });
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::identity::{Credential, Identity};
 use crate::machine::Plan;
 use crate::sandbox::Sandbox;
 use crate::tenants::{Shares, Tenant, Tenants};
-use crate::wire::{Wire, WireLimits};
+use crate::wire::Wire;
 
 /// Lines that may run at once here.
 const INVOCATIONS: usize = 4;
@@ -199,13 +199,13 @@ impl World {
         here.set_nonblocking(true).unwrap();
         there.set_nonblocking(true).unwrap();
         let stream = tokio::net::UnixStream::from_std(here).unwrap();
-        let wire = Wire::new(stream, "test".to_owned(), WireLimits::of(&self.config.server));
+        let wire = Wire::new(stream, "test", Arc::new(self.config.server.clone()));
         (Arc::new(wire), Client { socket: there, input: input.iter(), received: Vec::new() })
     }
 
     fn dispatcher(&self) -> Dispatcher {
-        let identity = Identity { credential: Credential::Listener, listener: "test".into(), peer: "test".to_owned() };
-        Dispatcher::new(Arc::clone(&self.host), "default".to_owned(), identity, self.config.server.max_line)
+        let identity = Identity { credential: Credential::Listener, listener: "test".into(), peer: "test".into() };
+        Dispatcher::new(Arc::clone(&self.host), "default".into(), identity)
     }
 
     /// Records in the audit file.

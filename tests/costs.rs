@@ -1,0 +1,129 @@
+//! What lines and connections cost the machine, in counts: system calls, page faults, memory, descriptors, threads. What they
+//! cost in time is for the bench to say: a count is the same on a busy machine.
+
+use crate::support::{Client, Host, HostBuilder, Trace, machine};
+
+/// Lines whose cost is looked at, and those before them, after which the host has what it keeps from line to line.
+const LINES: usize = 5_000;
+const WARM_UP: usize = 2_000;
+
+/// What changes the page tables, or asks for what they are about to be changed.
+const PAGE_TABLES: &[&str] = &["brk", "mmap", "munmap", "mremap", "mprotect", "madvise"];
+/// What a connection is read, written and waited for with.
+const SOCKETS: &[&str] = &[
+    "read",
+    "readv",
+    "recvfrom",
+    "recvmsg",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "epoll_wait",
+    "epoll_pwait",
+    "epoll_ctl",
+];
+
+/// Of so many lines there may be one for which a call is made that is not made for each: an allocator that looks for room, a
+/// batch that is read and written.
+const ONE_OF: usize = 10;
+const ONE_OF_MANY: usize = 100;
+
+/// Connections whose memory is looked at, and those before them, after which the host has what all of them share.
+const IDLE: usize = 1_000;
+const FIRST: usize = 50;
+/// Bytes that one may take. In a release build it is at most 1.5 KiB, by the bench; a debug build lays out its futures less
+/// tightly. What this is to find is a buffer, or the future of a running line, that stays with each connection.
+const BYTES_PER_CONNECTION: u64 = 2560;
+
+/// Sends lines in one piece and reads their replies.
+fn run(client: &mut Client, line: &str, reply: &str, count: usize) {
+    let sending = client.send_aside(format!("{line}\n").repeat(count).into_bytes());
+    client.expect(format!("{reply}\n").repeat(count));
+    sending.join().expect("no panic").expect("the host takes all lines");
+}
+
+/// A host whose log does not have a record of each line.
+fn quiet() -> HostBuilder {
+    HostBuilder::new().env("RUST_LOG", "warn")
+}
+
+#[track_caller]
+fn assert_calls(builder: HostBuilder, line: &str, reply: &str, ioctls: usize) {
+    let trace = Trace::into(builder.files().join("trace"));
+    let host = builder.traced(&trace).start();
+    let mut client = host.connect();
+    run(&mut client, line, reply, WARM_UP);
+    let before = trace.calls();
+    run(&mut client, line, reply, LINES);
+    let calls = trace.calls().since(&before);
+    println!("{LINES} lines of {line:?}: {calls:?}");
+    assert!(calls.of(SOCKETS) > 0, "nothing was traced: {calls:?}");
+    assert!(calls.of(SOCKETS) < LINES / ONE_OF, "lines do not share what they are read and sent with: {calls:?}");
+    assert!(calls.of(PAGE_TABLES) < LINES / ONE_OF_MANY, "a line changes the page tables: {calls:?}");
+    let most = ioctls * LINES + LINES / ONE_OF_MANY;
+    assert!(calls.of(&["ioctl"]) < most, "a line makes more than {ioctls} calls of ioctl: {calls:?}");
+}
+
+#[test]
+fn a_line_of_a_small_command_makes_no_system_call_of_its_own() {
+    assert_calls(quiet(), "echo words", "words", 0);
+}
+
+#[test]
+fn a_line_of_an_unknown_command_makes_no_system_call_of_its_own() {
+    assert_calls(quiet(), "nothing", "Command not found.", 0);
+}
+
+#[test]
+fn a_line_of_a_large_program_makes_one_system_call_of_its_own_at_most() {
+    assert_calls(quiet().fixture("wasi-hello"), "wasi-hello you", "hello you", 1);
+}
+
+#[test]
+fn a_line_makes_no_page_fault() {
+    let host = quiet().fixture("wasi-hello").start();
+    for (line, reply) in [("echo words", "words"), ("nothing", "Command not found."), ("wasi-hello you", "hello you")] {
+        let mut client = host.connect();
+        run(&mut client, line, reply, WARM_UP);
+        let before = machine::page_faults(host.pid());
+        run(&mut client, line, reply, LINES);
+        let faults = machine::page_faults(host.pid()) - before;
+        println!("{LINES} lines of {line:?}: {faults} page faults");
+        assert!(faults < LINES / ONE_OF, "{LINES} lines of {line:?} made {faults} page faults");
+    }
+}
+
+#[test]
+fn lines_take_no_descriptors_and_no_threads() {
+    let host = quiet().start();
+    let mut client = host.connect();
+    run(&mut client, "echo words", "words", WARM_UP);
+    let count = || (machine::open_descriptors(host.pid()), machine::threads(host.pid()));
+    let before = count();
+    run(&mut client, "echo words", "words", LINES);
+    assert_eq!(count(), before, "descriptors and threads");
+}
+
+#[test]
+fn a_connection_that_waits_takes_little_memory() {
+    machine::raise_own_descriptors();
+    let most = FIRST + IDLE;
+    let bounds = [format!("max-connections = {most}"), format!("max-connections-per-source = {most}")];
+    let host = bounds.iter().fold(quiet(), |builder, bound| builder.server(bound)).start();
+    let open = |count| {
+        let connected = (0..count).map(|_| {
+            let mut client = host.connect();
+            run(&mut client, "echo words", "words", 1);
+            client
+        });
+        connected.collect::<Vec<Client>>()
+    };
+    let memory = || machine::memory_kib(host.pid(), "RssAnon") + machine::memory_kib(host.pid(), "RssShmem");
+    let _first = open(FIRST);
+    let before = memory();
+    let _idle = open(IDLE);
+    let each = memory().saturating_sub(before) * 1024 / IDLE as u64;
+    println!("{each} bytes for each of {IDLE} idle connections");
+    assert!(each < BYTES_PER_CONNECTION, "{each} bytes for each of {IDLE} idle connections");
+}
