@@ -24,10 +24,11 @@ const SOCKETS: &[&str] = &[
     "epoll_ctl",
 ];
 
-/// Of so many lines there may be one for which a call is made that is not made for each: an allocator that looks for room, a
-/// batch that is read and written.
-const ONE_OF: usize = 10;
-const ONE_OF_MANY: usize = 100;
+/// Of so many lines one may have such a call. A batch of lines shares its reads and writes, and a busy machine makes batches
+/// shorter.
+const ONE_OF: usize = 4;
+/// The same for calls that no line is to have: threads that start and allocators that look for room make some.
+const ONE_OF_MANY: usize = 50;
 
 /// Connections whose memory is looked at, and those before them, after which the host has what all of them share.
 const IDLE: usize = 1_000;
@@ -90,7 +91,7 @@ fn a_line_makes_no_page_fault() {
         run(&mut client, line, reply, LINES);
         let faults = machine::page_faults(host.pid()) - before;
         println!("{LINES} lines of {line:?}: {faults} page faults");
-        assert!(faults < LINES / ONE_OF, "{LINES} lines of {line:?} made {faults} page faults");
+        assert!(faults < LINES / ONE_OF_MANY, "{LINES} lines of {line:?} made {faults} page faults");
     }
 }
 

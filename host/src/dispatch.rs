@@ -42,7 +42,8 @@ pub struct Host {
 pub struct Dispatcher {
     host: Arc<Host>,
     tenant: Arc<str>,
-    identity: Identity,
+    /// Apart, for the allocator has use for two small pieces between the large ones of a connection, and none for one.
+    identity: Box<Identity>,
     /// The instances that are kept for the connection's next lines, one of a command at most.
     kept: Mutex<Vec<Kept>>,
 }
@@ -66,7 +67,7 @@ struct Places {
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
     pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity) -> Dispatcher {
-        Dispatcher { host, tenant, identity, kept: Mutex::default() }
+        Dispatcher { host, tenant, identity: Box::new(identity), kept: Mutex::default() }
     }
 
     /// Who the client is.

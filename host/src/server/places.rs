@@ -10,7 +10,7 @@ use crate::identity::Source;
 /// Who has a place. Only those are kept who have one, so there are never more of them than places.
 #[derive(Debug, Default)]
 pub struct Places {
-    taken: Mutex<HashMap<Holder, Taken>>,
+    taken: Mutex<HashMap<Arc<Holder>, Taken>>,
 }
 
 /// On whose account a place goes.
@@ -45,7 +45,8 @@ struct Taken {
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    holders: Box<[Holder]>,
+    /// Shared with all others that have a place on the same account.
+    holders: Box<[Arc<Holder>]>,
 }
 
 /// There is no place left on this account.
@@ -67,12 +68,13 @@ impl Places {
                 return Err(Full { holder: holder.clone(), first });
             }
         }
-        let holders = wanted.map(|(holder, _)| holder);
-        for holder in &holders {
-            let account = taken.entry(holder.clone()).or_default();
+        let holders = wanted.map(|(holder, _)| {
+            let holder = taken.get_key_value(&holder).map_or_else(|| Arc::new(holder), |(known, _)| Arc::clone(known));
+            let account = taken.entry(Arc::clone(&holder)).or_default();
             account.count += 1;
             account.refused = false;
-        }
+            holder
+        });
         Ok(Place { places: Arc::clone(self), holders: Box::new(holders) })
     }
 
@@ -81,7 +83,7 @@ impl Places {
         self.lock().get(holder).map_or(0, |account| account.count)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Holder, Taken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Holder>, Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
