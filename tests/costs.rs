@@ -1,7 +1,7 @@
 //! What lines and connections cost the machine, in counts: system calls, page faults, memory, descriptors, threads. What they
 //! cost in time is for the bench to say: a count is the same on a busy machine.
 
-use crate::support::{Client, Host, HostBuilder, Trace, machine};
+use crate::support::{Client, HostBuilder, Trace, machine};
 
 /// Lines whose cost is looked at, and those before them, after which the host has what it keeps from line to line.
 const LINES: usize = 5_000;

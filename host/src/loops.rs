@@ -17,13 +17,29 @@ use std::thread;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::wire::outbox;
 use crate::wire::socket::Socket;
 
 /// Tasks that a loop polls before it looks at its sockets again. Each may compute for a tick.
 pub const EVENT_INTERVAL: u32 = 16;
+
+/// Where what computes for longer goes on.
+#[derive(Clone)]
+pub struct Workers {
+    /// Their runtime.
+    pub runtime: Handle,
+    /// What a drain waits for: what went on among the workers, and whatever else is spawned on it.
+    pub tasks: TaskTracker,
+}
+
+impl Workers {
+    /// Those of this runtime, with nothing to do yet.
+    pub fn new(runtime: Handle) -> Workers {
+        Workers { runtime, tasks: TaskTracker::new() }
+    }
+}
 
 /// All event loops. Dropping them ends their threads.
 pub struct Loops {
@@ -49,7 +65,7 @@ impl Loops {
     ///
     /// # Errors
     /// When the operating system gives no threads, or none of what a loop waits with.
-    pub fn start(count: usize, blocking_threads: usize, workers: &Handle) -> io::Result<Loops> {
+    pub fn start(count: usize, blocking_threads: usize, workers: &Workers) -> io::Result<Loops> {
         let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread()
@@ -93,7 +109,7 @@ impl Loops {
 
 thread_local! {
     /// Where what leaves this event loop goes on. No other thread has one.
-    static WORKERS: RefCell<Option<Handle>> = const { RefCell::new(None) };
+    static WORKERS: RefCell<Option<Workers>> = const { RefCell::new(None) };
     /// Whether what is being polled here is to go on among the workers.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
@@ -123,7 +139,10 @@ where
             }
         }
         if let Some(future) = here.take() {
-            there = WORKERS.with_borrow(|workers| Some(AbortOnDropHandle::new(workers.as_ref()?.spawn(future))));
+            there = WORKERS.with_borrow(|workers| {
+                let Workers { runtime, tasks } = workers.as_ref()?;
+                Some(AbortOnDropHandle::new(tasks.spawn_on(future, runtime)))
+            });
         }
         let Some(moved) = &mut there else { return Poll::Pending };
         match ready!(Pin::new(moved).poll(cx)) {
@@ -179,7 +198,7 @@ mod tests {
     #[test]
     fn connections_are_spread() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(3, 1, workers.handle()).unwrap();
+        let loops = Loops::start(3, 1, &Workers::new(workers.handle().clone())).unwrap();
         let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
         assert_eq!(counts(), [2, 2, 2]);
@@ -192,7 +211,7 @@ mod tests {
     #[test]
     fn what_leaves_a_loop_ends_among_the_workers() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let loops = Loops::start(1, 1, workers.handle()).unwrap();
+        let loops = Loops::start(1, 1, &Workers::new(workers.handle().clone())).unwrap();
         let asks = || async {
             let began_on = thread::current().id();
             poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
@@ -207,7 +226,7 @@ mod tests {
     #[test]
     fn a_socket_moves_to_its_loop() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(2, 1, workers.handle()).unwrap();
+        let loops = Loops::start(2, 1, &Workers::new(workers.handle().clone())).unwrap();
         let (_first, second) = (loops.seat(), loops.seat());
         let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();

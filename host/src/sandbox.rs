@@ -6,6 +6,7 @@ mod instance;
 mod limits;
 pub mod unfit;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,8 +199,10 @@ impl Sandbox {
         let limits = &call.tenant().limits;
         let deadline = Instant::from_std(call.task.began) + limits.timeout;
         let running = self.clock.run();
-        let run = instance.run(program, &call.task.args);
-        let result = drive(run, &call, deadline).await;
+        let result = {
+            let run = pin!(instance.run(program, &call.task.args));
+            drive(run, &call, deadline).await
+        };
         drop(running);
         let is_intact = matches!(result, Ok(Ok(_)));
         let outcome = match result {

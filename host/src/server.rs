@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
-use crate::loops::Loops;
+use crate::loops::{Loops, Workers};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Registry, Watch};
 use crate::sandbox::Sandbox;
@@ -143,7 +143,7 @@ impl Server {
             sandbox,
             instances: Arc::new(Semaphore::new(invocations)),
         };
-        let workers = Handle::current();
+        let workers = Workers::new(Handle::current());
         let loops = Loops::start(config::cores(), config.blocking_threads(), &workers)
             .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);

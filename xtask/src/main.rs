@@ -29,8 +29,8 @@ Usage: cargo xtask <CHORE> [ARGS...]
 Chores:
   serve [ARGS...]  Build, then serve the shipped commands on 127.0.0.1:9999 with the
                    repository's wasmline.toml. ARGS go to `wasmline serve`, which lists
-                   them with `target/release/wasmline serve --help`.
-  build            Build the host in release to target/release/wasmline, and the shipped
+                   them with `target/serve/wasmline serve --help`.
+  build            Build the host for speed, to target/release/wasmline, and the shipped
                    commands with their sidecars to target/commands/.
   test [--quick] [ARGS...]
                    Install what the tests need, build commands and fixtures, and run all
@@ -106,20 +106,20 @@ fn perform(chore: Chore) -> Result {
             Ok(())
         }
         Chore::Serve(args) => {
-            build(&tree)?;
+            build(&tree, "serve")?;
             serve::serve(&tree, &args)
         }
-        Chore::Build => build(&tree),
+        Chore::Build => build(&tree, "release"),
         Chore::Test(args) => test::test(&tree, args),
         Chore::Bench(args) => bench::bench(&tree, &args),
         Chore::Lint => lint(&tree),
     }
 }
 
-fn build(tree: &Tree) -> Result {
+fn build(tree: &Tree, profile: &str) -> Result {
     tools::ensure_wasm_target(tree)?;
     guests::build_commands(tree)?;
-    shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline"]))
+    shell::run(tree.cargo().args(["build", "--profile", profile, "--package", "wasmline"]))
 }
 
 fn lint(tree: &Tree) -> Result {

@@ -11,7 +11,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:9999";
 
 /// Says how to talk to the host and becomes it, so that signals go straight to it. Returns only on failure.
 pub fn serve(tree: &Tree, args: &[String]) -> Result {
-    let mut host = Command::new(tree.host_binary());
+    let mut host = Command::new(tree.served_binary());
     host.current_dir(tree.root()).arg("serve");
     if flag(args, "--config").is_none() {
         host.args(["--config", "wasmline.toml"]);

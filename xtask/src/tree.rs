@@ -63,6 +63,11 @@ impl Tree {
         self.target().join("release/wasmline")
     }
 
+    /// The host that `serve` runs, which is built sooner.
+    pub fn served_binary(&self) -> PathBuf {
+        self.target().join("serve/wasmline")
+    }
+
     pub fn bench_binary(&self) -> PathBuf {
         self.target().join("release/wasmline-bench")
     }

@@ -6,7 +6,7 @@
 //! tenant that has used much lately, so that many short ones are no way round it.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -31,12 +31,12 @@ pub enum Cut {
     Gone(Gone),
 }
 
-/// Polls `run` until it ends or has to be cut off. Dropping `run` then cancels everything that it had under way.
+/// Polls `run` until it ends or has to be cut off; dropping it then cancels everything that it had under way. It is pinned
+/// where it was made, for it is large.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<F: Future>(run: F, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
+pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
     let (task, wire) = (&call.task, &call.wire);
-    let mut run = pin!(run);
     let mut turn = Turn::default();
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let mut failure = None;

@@ -16,7 +16,7 @@ use super::places::{Full, Holder, Place, Places};
 use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
-use crate::loops::{Loops, Seat};
+use crate::loops::{Loops, Seat, Workers};
 use crate::machine::REFUSALS;
 use crate::session::{End, Session};
 use crate::tenants::share;
@@ -64,14 +64,14 @@ impl Connections {
     pub fn new(
         host: Host,
         loops: Arc<Loops>,
-        workers: Handle,
+        workers: Workers,
         settings: config::Server,
         tokens: Tokens,
     ) -> Connections {
         Connections {
             host: Arc::new(host),
             loops,
-            workers,
+            workers: workers.runtime,
             tokens: ArcSwap::from_pointee(tokens),
             failures: Failures::default(),
             handshakes: Arc::default(),
@@ -80,7 +80,7 @@ impl Connections {
             settings: RwLock::new(Arc::new(settings)),
             refusals: Semaphore::new(REFUSALS),
             recording: Arc::new(Semaphore::new(RECORDING)),
-            tasks: TaskTracker::new(),
+            tasks: workers.tasks,
             notices: Notices::default(),
         }
     }
