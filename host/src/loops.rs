@@ -16,6 +16,7 @@ use std::thread;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -60,18 +61,16 @@ pub struct Seat {
 }
 
 impl Loops {
-    /// Starts so many loops, one at least, each with so many threads that may block. What computes for longer goes to the
-    /// workers.
+    /// Starts so many loops, one at least. What computes for longer, or blocks, goes to the workers.
     ///
     /// # Errors
     /// When the operating system gives no threads, or none of what a loop waits with.
-    pub fn start(count: usize, blocking_threads: usize, workers: &Workers) -> io::Result<Loops> {
+    pub fn start(count: usize, workers: &Workers) -> io::Result<Loops> {
         let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
-                .max_blocking_threads(blocking_threads)
                 .on_thread_park(outbox::end_round)
                 .build()?;
             let handle = runtime.handle().clone();
@@ -120,6 +119,21 @@ pub fn leave() -> bool {
     let is_loop = WORKERS.with_borrow(Option::is_some);
     LEAVES.set(is_loop);
     is_loop
+}
+
+/// Runs what blocks on a thread of the workers' runtime, whoever asks for it: so there is one set of such threads.
+pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    match WORKERS.with_borrow(|workers| workers.as_ref().map(|workers| workers.runtime.clone())) {
+        Some(workers) => {
+            // What it opens is watched by the loop that asked for it.
+            let here = Handle::current();
+            workers.spawn_blocking(move || {
+                let _entered = here.enter();
+                work()
+            })
+        }
+        None => tokio::task::spawn_blocking(work),
+    }
 }
 
 /// Polls a future until it ends: here, and among the workers from when it has asked for that. Dropping the result drops it
@@ -198,7 +212,7 @@ mod tests {
     #[test]
     fn connections_are_spread() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(3, 1, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(3, &Workers::new(workers.handle().clone())).unwrap();
         let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
         assert_eq!(counts(), [2, 2, 2]);
@@ -211,7 +225,7 @@ mod tests {
     #[test]
     fn what_leaves_a_loop_ends_among_the_workers() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let loops = Loops::start(1, 1, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(1, &Workers::new(workers.handle().clone())).unwrap();
         let asks = || async {
             let began_on = thread::current().id();
             poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
@@ -226,7 +240,7 @@ mod tests {
     #[test]
     fn a_socket_moves_to_its_loop() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(2, 1, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(2, &Workers::new(workers.handle().clone())).unwrap();
         let (_first, second) = (loops.seat(), loops.seat());
         let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();

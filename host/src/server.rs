@@ -144,7 +144,7 @@ impl Server {
             instances: Arc::new(Semaphore::new(invocations)),
         };
         let workers = Workers::new(Handle::current());
-        let loops = Loops::start(config::cores(), config.blocking_threads(), &workers)
+        let loops = Loops::start(config::cores(), &workers)
             .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
         let connections =

@@ -271,10 +271,10 @@ fn file_operations_without_end() {
         eventually("they are at it", || machine::cpu_ticks(siege.host.pid()) > busy);
         for _ in 0..10 {
             siege.other_hashes();
-            // Two at a time for these files, on whichever event loop they are, a few for hashes and for reading the commands;
+            // Two for these files, a few for hashes and for reading the commands;
             // not one for each line.
             let threads = machine::threads(siege.host.pid());
-            assert!(threads <= before + 24, "{threads} threads, and {before} before");
+            assert!(threads <= before + 10, "{threads} threads, and {before} before");
         }
         siege.other_is_served();
         assert!(clients.iter_mut().all(Client::is_silent), "one of them has ended");

@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::task::{spawn, spawn_blocking};
+use tokio::task::spawn;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Call;
+use crate::loops::spawn_blocking;
 use crate::sandbox::{Stop, cpu};
 use crate::tenants::{Place, Places};
 

@@ -23,6 +23,7 @@ use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use super::paths::{OpenError, open_beneath};
 use crate::descendants::{self, Purpose, watch};
+use crate::loops;
 use crate::policy::{Access, Denial, Pass, PlannedPath};
 use crate::sandbox::{Stop, cpu};
 use crate::task::{ChildPlace, Task};
@@ -183,7 +184,7 @@ impl Process {
         let reaped = match ended {
             Ok(()) => self.reap().map(drop),
             // Without a descriptor to wait with, a thread waits.
-            Err(_) => match tokio::task::spawn_blocking(move || self.reap().map(drop)).await {
+            Err(_) => match loops::spawn_blocking(move || self.reap().map(drop)).await {
                 Ok(reaped) => reaped,
                 Err(_) => Ok(()),
             },
@@ -344,7 +345,7 @@ impl Host for ObjectView<'_> {
         let places = Places { _line: line, _tenant: place };
         self.call.ledger.used(Access::Process { program: program.clone(), args: args.clone() });
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
-        let started = tokio::task::spawn_blocking(move || {
+        let started = loops::spawn_blocking(move || {
             let account = Arc::clone(&task);
             let (started, used) = cpu::measure_aside(|| {
                 let args = Arguments::confine(&program, args, &plan.paths)?;
