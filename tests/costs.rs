@@ -1,7 +1,7 @@
 //! What lines and connections cost the machine, in counts: system calls, page faults, memory, descriptors, threads. What they
 //! cost in time is for the bench to say: a count is the same on a busy machine.
 
-use crate::support::{Client, HostBuilder, Trace, machine};
+use crate::support::{Client, HostBuilder, Trace, components, machine};
 
 /// Lines whose cost is looked at, and those before them, after which the host has what it keeps from line to line.
 const LINES: usize = 5_000;
@@ -77,14 +77,20 @@ fn a_line_of_an_unknown_command_makes_no_system_call_of_its_own() {
 }
 
 #[test]
-fn a_line_of_a_large_program_makes_one_system_call_of_its_own_at_most() {
-    assert_calls(quiet().fixture("wasi-hello"), "wasi-hello you", "hello you", 1);
+fn a_line_of_a_large_command_makes_one_system_call_of_its_own_at_most() {
+    // It has no reply of its own.
+    assert_calls(quiet().guest("large", components::large()), "large\necho words", "words", 1);
 }
 
 #[test]
 fn a_line_makes_no_page_fault() {
-    let host = quiet().fixture("wasi-hello").start();
-    for (line, reply) in [("echo words", "words"), ("nothing", "Command not found."), ("wasi-hello you", "hello you")] {
+    let host = quiet().fixture("wasi-hello").guest("large", components::large()).start();
+    for (line, reply) in [
+        ("echo words", "words"),
+        ("nothing", "Command not found."),
+        ("wasi-hello you", "hello you"),
+        ("large\necho words", "words"),
+    ] {
         let mut client = host.connect();
         run(&mut client, line, reply, WARM_UP);
         let before = machine::page_faults(host.pid());

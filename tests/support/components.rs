@@ -148,6 +148,16 @@ fn logging_memory(pages: usize, bytes: usize, data: &str) -> Vec<u8> {
     component(&imports, &module, instances)
 }
 
+/// A command that has a MiB of memory from the start, writes here and there in it, and replies nothing.
+#[track_caller]
+pub fn large() -> Vec<u8> {
+    let run = r#"(func (export "run") (param i32 i32) (result i32)
+        (i32.store (i32.const 0x41000) (i32.const 1))
+        (i32.store (i32.const 0xf0000) (i32.const 1))
+        (i32.const 16))"#;
+    command(&[r#"(memory (export "memory") 16)"#, REALLOC, run])
+}
+
 /// A command that fails with this text.
 #[track_caller]
 pub fn failing(text: &str) -> Vec<u8> {
