@@ -9,6 +9,8 @@ use crate::Result;
 use crate::run::Bench;
 use crate::server::{Server, free_address};
 
+/// Instances that are kept at most, all of them in mappings.
+const MOST_KEPT: usize = 1100;
 /// Shipped commands that are measured, or needed for it.
 const COMMANDS: &[&str] = &["comphash", "echo", "lastlog", "ps"];
 /// Commands of the tests.
@@ -171,12 +173,15 @@ fn configuration(files: &Files, commands: &[PathBuf], address: &str, bounds: Bou
     let quoted = |path: PathBuf| format!("'''{}'''", path.display());
     let commands: Vec<String> = commands.iter().map(|path| quoted(path.clone())).collect();
     let Bounds { connections, concurrency } = bounds;
+    // One for each connection. Where thousands of commands run at once none is kept, and the mappings are for those.
+    let kept = if concurrency > MOST_KEPT { 1 } else { connections.min(MOST_KEPT) };
     format!(
         "\
 [server]
 max-connections = {connections}
 max-connections-per-source = {connections}
 max-handshakes = 64
+kept-instances = {kept}
 cache = {cache}
 
 [[listener]]
