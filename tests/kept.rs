@@ -81,6 +81,17 @@ fn they_are_bounded_and_a_place_comes_back_with_its_connection() {
 }
 
 #[test]
+fn they_take_nothing_from_lines_that_run() {
+    let host = kept().server("max-invocations = 2").server("kept-instances = 8").start();
+    let mut holders: Vec<Client> = (0..8).map(|_| host.connect()).collect();
+    for holder in &mut holders {
+        assert_eq!(count(holder, ""), 1);
+    }
+    assert!(host.connect().is_served());
+    assert!(holders.iter_mut().all(|holder| count(holder, "") == 2));
+}
+
+#[test]
 fn its_memory_counts_between_lines() {
     let host = kept().limit("memory-in-use = \"64MiB\"").fixture("hog").start();
     let mut client = host.connect();

@@ -77,12 +77,12 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
         Size::Small => (pool.invocations, SMALL_MEMORY, Enabled::No),
         Size::Large => (pool.large, KEEP_RESIDENT, if pool.page_scan { Enabled::Auto } else { Enabled::No }),
     };
-    let stacks = u32::try_from(slots).unwrap_or(u32::MAX);
+    // A store keeps the stack that it had, so one that is kept takes as much as one that runs.
     let slots = u32::try_from(slots.saturating_add(pool.kept)).unwrap_or(u32::MAX);
     let mut pooling = PoolingAllocationConfig::new();
     pooling
         .total_component_instances(slots)
-        .total_stacks(stacks)
+        .total_stacks(slots)
         // Whoever was admitted gets an instance, whatever others have: these are address space, not memory.
         .total_memories(slots.saturating_mul(MEMORIES).min(slots.max(MOST_MEMORIES)))
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES))

@@ -197,7 +197,7 @@ fn large_invocations(machine: &Machine, invocations: usize, kept: usize) -> Resu
     // Each of the two pools keeps what it once had.
     let each = STACK_MAPPINGS + MEMORY_MAPPINGS;
     let needed = each * (invocations + invocations.min(LEAST_LARGE)) as u64
-        + MEMORY_MAPPINGS * kept as u64
+        + each * kept as u64
         + COMMAND_MAPPINGS * COMMANDS as u64;
     let Some(spare) = room.checked_sub(needed) else {
         return Err(format!(

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::run::Bench;
 use crate::server::{Server, free_address};
 
-/// Instances that are kept at most, all of them in mappings.
+/// Instances that are kept at most: each takes mappings.
 const MOST_KEPT: usize = 1100;
 /// Shipped commands that are measured, or needed for it.
 const COMMANDS: &[&str] = &["comphash", "echo", "lastlog", "ps"];
