@@ -15,9 +15,6 @@ use crate::server::Server;
 
 pub use host::{Bounds, Files, LASTLOG_LINES, SLEEPER};
 
-/// Whether the host knows `instance = "connection"` in a sidecar, and the row of a kept instance is measured.
-const KEPT: bool = true;
-
 /// A row of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -162,12 +159,11 @@ impl Fleet {
 
     /// The peers whose server was started.
     pub fn of(&self, peers: &[Peer]) -> Vec<Running> {
-        let known = |peer: &&Peer| KEPT || **peer != Peer::Kept;
         let running = |peer: &Peer| {
             let server = self.servers.get(&peer.kind())?;
             Some(Running { peer: *peer, address: server.address, pid: server.pid() })
         };
-        peers.iter().filter(known).filter_map(running).collect()
+        peers.iter().filter_map(running).collect()
     }
 
     pub fn get(&self, kind: Kind) -> Option<&Server> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{KEPT, Kind};
+use super::Kind;
 use crate::Result;
 use crate::run::Bench;
 use crate::server::{Server, free_address};
@@ -72,16 +72,14 @@ impl Files {
                 copy(&sidecar, &files.commands())?;
             }
         }
-        if KEPT {
-            let echo = commands.join("echo.wasm");
-            let put = |name: String, bytes: &[u8]| {
-                let path = files.commands().join(name);
-                fs::write(&path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
-            };
-            let bytes = fs::read(&echo).map_err(|error| format!("cannot read {}: {error}", echo.display()))?;
-            put(format!("{KEPT_ECHO}.wasm"), &bytes)?;
-            put(format!("{KEPT_ECHO}.toml"), KEPT_SIDECAR.as_bytes())?;
-        }
+        let echo = commands.join("echo.wasm");
+        let put = |name: String, bytes: &[u8]| {
+            let path = files.commands().join(name);
+            fs::write(&path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        };
+        let bytes = fs::read(&echo).map_err(|error| format!("cannot read {}: {error}", echo.display()))?;
+        put(format!("{KEPT_ECHO}.wasm"), &bytes)?;
+        put(format!("{KEPT_ECHO}.toml"), KEPT_SIDECAR.as_bytes())?;
         let log: String = (0..LASTLOG_LINES)
             .map(|line| {
                 format!("2026-11-23 11:{:02}:{:02} status installed package-{line}:amd64\n", line / 60 % 60, line % 60)
@@ -268,7 +266,7 @@ mod tests {
         let files = Files::prepare(&root, &commands, &commands).unwrap();
         assert!(files.commands().join("echo.toml").is_file());
         let found = fs::read_dir(files.commands()).unwrap().count();
-        assert_eq!(found, COMMANDS.len() + FIXTURES.len() + 1 + 2 * usize::from(KEPT));
+        assert_eq!(found, COMMANDS.len() + FIXTURES.len() + 3);
         assert_eq!(fs::read_to_string(files.log()).unwrap().lines().count(), LASTLOG_LINES);
     }
 }
