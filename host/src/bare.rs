@@ -3,7 +3,6 @@
 //! The command is loaded as the host loads it, into the same engine with the same pool. Each call makes an instance, calls it
 //! and drops it; there is no connection, no account and no limit.
 
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower};
@@ -12,7 +11,7 @@ use crate::cli::Bare;
 use crate::config::{Config, Overrides};
 use crate::logging::{self, LogFormat};
 use crate::run;
-use crate::sandbox::Program;
+use crate::sandbox::{Program, cpu};
 
 /// The only interface that is there.
 const CONNECTION: &str = "wasmline:command/connection@0.1.0";
@@ -60,10 +59,10 @@ pub fn run(arguments: &Bare) -> Result<(), String> {
         )),
     };
     (0..arguments.calls / WARM_UP).try_for_each(|_| call())?;
-    let before = thread_nanoseconds();
-    (0..arguments.calls).try_for_each(|_| call())?;
-    let each = (thread_nanoseconds() - before) as f64 / f64::from(arguments.calls);
-    println!("{}", json!({ "calls": arguments.calls, "cpu_us_per_call": each / 1000.0 }));
+    let (called, used) = cpu::measure_aside(|| (0..arguments.calls).try_for_each(|_| call()));
+    called?;
+    let each = used.as_secs_f64() * 1e6 / f64::from(arguments.calls);
+    println!("{}", json!({ "calls": arguments.calls, "cpu_us_per_call": each }));
     Ok(())
 }
 
@@ -99,10 +98,4 @@ impl Caller {
         let (result, written) = call().map_err(|error: wasmtime::Error| format!("{error:#}"))?;
         result.map(|()| written)
     }
-}
-
-/// CPU time of this thread so far.
-fn thread_nanoseconds() -> i128 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }

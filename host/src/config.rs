@@ -251,7 +251,7 @@ impl Config {
         self.server.max_invocations.unwrap_or_else(|| wanted().max(FEWEST_INVOCATIONS))
     }
 
-    /// Threads that may block, for each runtime: so many that whoever has a place for a job has a thread for it.
+    /// Threads that may block: so many that whoever has a place for a job has a thread for it.
     pub fn blocking_threads(&self) -> usize {
         BLOCKING_THREADS + self.server.hash_jobs + self.server.file_jobs
     }

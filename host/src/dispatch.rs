@@ -155,8 +155,9 @@ impl Dispatcher {
             },
             None => None,
         };
-        match admitted {
-            Ok(places) => self.invoke(wire, call, account, places).await,
+        let ready = admitted.and_then(|places| Ok((places, self.take_kept(&call)?)));
+        match ready {
+            Ok((places, kept)) => self.invoke(wire, call, account, places, kept).await,
             Err(failure) => {
                 wire.say(&failure.line());
                 let outcome = Outcome::Failed(&failure);
@@ -180,20 +181,11 @@ impl Dispatcher {
         call: Arc<Call>,
         account: Option<Account>,
         places: Places,
+        mut kept: Option<Kept>,
     ) -> Result<Option<Failure>, Gone> {
         let began = call.task.began;
         let command = Arc::clone(&call.command);
         outbox::hurry(began);
-        let mut kept = match self.take_kept(&call) {
-            Ok(kept) => kept,
-            Err(failure) => {
-                wire.say(&failure.line());
-                let outcome = Outcome::Failed(&failure);
-                self.report(wire, &command, began, None, 0, &outcome);
-                outcome.record(account, 0);
-                return Ok(Some(failure));
-            }
-        };
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(Arc::clone(&call.task));
         let finished = match self
