@@ -194,15 +194,15 @@ fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Resu
 /// are.
 fn large_invocations(machine: &Machine, invocations: usize, kept: usize) -> Result<usize, String> {
     let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
-    // Each of the two pools keeps what it once had.
+    // Each of the two pools keeps what it once had, and has room for all that are kept.
     let each = STACK_MAPPINGS + MEMORY_MAPPINGS;
-    let needed = each * (invocations + invocations.min(LEAST_LARGE)) as u64
-        + each * kept as u64
-        + COMMAND_MAPPINGS * COMMANDS as u64;
+    let needed =
+        each * (invocations + invocations.min(LEAST_LARGE) + 2 * kept) as u64 + COMMAND_MAPPINGS * COMMANDS as u64;
     let Some(spare) = room.checked_sub(needed) else {
         return Err(format!(
-            "{invocations} commands at once need {needed} memory mappings, and the host should have no more than {room}; \
-             lower server.max-invocations or the tenants' limits.concurrency, or raise the sysctl vm.max_map_count ({})",
+            "{invocations} commands at once and {kept} kept instances need {needed} memory mappings, and the host should have no \
+             more than {room}; lower server.max-invocations, server.kept-instances or the tenants' limits.concurrency, or raise \
+             the sysctl vm.max_map_count ({})",
             machine.mappings
         ));
     };
