@@ -47,8 +47,6 @@ pub enum Kind {
     Host,
     /// With `--engine-defaults`.
     HostWithDefaults,
-    /// On the client's core too, which has nothing to do while it waits for one reply.
-    HostOnAllCores,
     /// With a second directory of commands.
     HostWithManyCommands,
     Twisted,
@@ -62,7 +60,6 @@ impl Kind {
         Kind::Echo,
         Kind::Host,
         Kind::HostWithDefaults,
-        Kind::HostOnAllCores,
         Kind::HostWithManyCommands,
         Kind::Twisted,
         Kind::Redis,
@@ -72,7 +69,7 @@ impl Kind {
 
     /// Whether it is wasmline.
     pub fn is_ours(self) -> bool {
-        matches!(self, Kind::Host | Kind::HostWithDefaults | Kind::HostOnAllCores | Kind::HostWithManyCommands)
+        matches!(self, Kind::Host | Kind::HostWithDefaults | Kind::HostWithManyCommands)
     }
 }
 

@@ -149,10 +149,7 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     if kind == Kind::HostWithDefaults {
         command.arg("--engine-defaults");
     }
-    let cores = match kind {
-        Kind::HostOnAllCores => vec![bench.cores.server, bench.cores.client],
-        _ => vec![bench.cores.server],
-    };
+    let cores = [bench.cores.server];
     Server::start(command, address, &cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
 }
 
@@ -160,7 +157,6 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
 fn stem(kind: Kind) -> &'static str {
     match kind {
         Kind::HostWithDefaults => "wasmline-defaults",
-        Kind::HostOnAllCores => "wasmline-all-cores",
         Kind::HostWithManyCommands => "wasmline-many",
         _ => "wasmline",
     }

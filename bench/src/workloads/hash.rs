@@ -16,11 +16,7 @@ const SPEED: &str = "openssl speed";
 const DGST: &str = "openssl dgst -sha1";
 const SHA1SUM: &str = "sha1sum";
 
-const SERVERS: &[(Kind, &str)] = &[
-    (Kind::HostOnAllCores, "wasmline, `comphash`"),
-    (Kind::Host, "wasmline, `comphash`, on one core"),
-    (Kind::Twisted, "Twisted, `comphash`"),
-];
+const SERVERS: &[(Kind, &str)] = &[(Kind::Host, "wasmline, `comphash`"), (Kind::Twisted, "Twisted, `comphash`")];
 
 /// Who hashes.
 enum Hasher {
@@ -92,8 +88,7 @@ fn report(bench: &Bench, name: &str, title: &str, size: usize, times: usize) -> 
         rows: rows?,
         charted: false,
         notes: vec![
-            "`openssl speed` hashes one buffer of 16 KiB and reads no file; the tools are started for each file. The client \
-             waits meanwhile, so its core is idle: a host that may use it reads a long file ahead there."
+            "`openssl speed` hashes one buffer of 16 KiB and reads no file; the tools are started for each file."
                 .to_owned(),
         ],
     })

@@ -1,9 +1,7 @@
 //! Hashes of files, streamed in constant memory on the blocking pool.
 
-mod stream;
-
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +17,9 @@ use super::paths::{OpenError, open_beneath};
 use crate::policy::{Access, Denial};
 use crate::sandbox::cpu;
 use crate::task::Task;
-use crate::tenants::{Place, Places};
-use stream::{Account, read_through};
+
+/// Bytes read at once: large enough that the system calls do not show beside the hashing.
+const CHUNK: usize = 128 * 1024;
 
 /// Tells the job that nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -39,19 +38,17 @@ async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Al
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
     let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant.limits.digest_size);
-    let account = Hashing { task, cancelled, places: places.clone() };
+    let account = Hashing { task, cancelled };
     let job = Job::in_place(places, move || {
-        let (opened, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
+        let (file, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
         account.charge(used);
-        let (file, length) = opened?;
-        hash(file, length, Hasher::new(algorithm), bound, &account)
+        hash(file?, Hasher::new(algorithm), bound, &account)
     });
     // The job ends early only when the host is going down.
     job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned())))
 }
 
-/// The file, and how long it is.
-fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64), Error> {
+fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error> {
     let file = File::from(open_beneath(root, relative, OFlags::RDONLY)?);
     let metadata = file.metadata().map_err(io_error)?;
     if !metadata.is_file() {
@@ -60,41 +57,56 @@ fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64),
     if metadata.len() > bound {
         return Err(Error::TooLarge(bound));
     }
-    Ok((file, metadata.len()))
+    Ok(file)
 }
 
-fn hash(
-    file: impl Read + Send,
-    length: u64,
-    mut hasher: Hasher,
-    bound: u64,
-    account: &impl Account,
-) -> Result<Vec<u8>, Error> {
-    read_through(file, length, bound, account, |bytes| hasher.update(bytes))?;
-    Ok(hasher.finish())
+/// Reads to the end, however the file changes meanwhile, but never beyond the bound.
+fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, account: &impl Account) -> Result<Vec<u8>, Error> {
+    let mut chunk = vec![0; CHUNK];
+    let mut total = 0;
+    while account.may_go_on() {
+        let (read, used) = cpu::measure_aside(|| {
+            let read = file.read(&mut chunk)?;
+            hasher.update(&chunk[..read]);
+            io::Result::Ok(read)
+        });
+        account.charge(used);
+        match read {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(read) => {
+                total += read as u64;
+                if total > bound {
+                    return Err(Error::TooLarge(bound));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(io_error(error)),
+        }
+    }
+    Err(Error::Io("cancelled".to_owned()))
+}
+
+/// On whose account a job goes.
+trait Account {
+    /// Whether there is anybody left who wants the result and may have it.
+    fn may_go_on(&self) -> bool;
+    /// Adds CPU time that was used.
+    fn charge(&self, used: Duration);
 }
 
 /// A job of a task, until it is cancelled or the task has used up its time.
 struct Hashing {
     task: Arc<Task>,
     cancelled: Arc<AtomicBool>,
-    /// Where a second place may be to spare.
-    places: Places,
 }
 
 impl Account for Hashing {
-    type Place = Place;
-
     fn may_go_on(&self) -> bool {
         !self.cancelled.load(Ordering::Relaxed) && self.task.cpu_left().is_some()
     }
 
     fn charge(&self, used: Duration) {
         self.task.charge(used);
-    }
-
-    fn spare_place(&self) -> Option<Place> {
-        self.places.clone().try_acquire()
     }
 }
 
@@ -184,26 +196,20 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// An account without end.
-    struct Endless;
+    /// An account without end, or one that is at its end.
+    struct Test(bool);
 
-    impl Account for Endless {
-        type Place = ();
-
+    impl Account for Test {
         fn may_go_on(&self) -> bool {
-            true
+            self.0
         }
 
-        fn charge(&self, _: std::time::Duration) {}
-
-        fn spare_place(&self) -> Option<()> {
-            Some(())
-        }
+        fn charge(&self, _: Duration) {}
     }
 
     #[test]
     fn known_answers() {
-        let answer = |algorithm| hex(&hash(&b"abc"[..], 3, Hasher::new(algorithm), 3, &Endless).unwrap());
+        let answer = |algorithm| hex(&hash(&b"abc"[..], Hasher::new(algorithm), 3, &Test(true)).unwrap());
         assert_eq!(answer(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert!(answer(Algorithm::Sha256).starts_with("ba7816bf8f01cfea"));
         assert!(answer(Algorithm::Sha512).starts_with("ddaf35a193617aba"));
@@ -211,19 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_has_the_hash_that_it_would_have_in_pieces() {
-        let length = 20_000_001;
-        let answer = |length| {
-            hex(&hash(
-                std::io::repeat(b'a').take(20_000_001),
-                length,
-                Hasher::new(Algorithm::Sha1),
-                length.max(20_000_001),
-                &Endless,
-            )
-            .unwrap())
-        };
-        // The second is taken for short, and so not read ahead.
-        assert_eq!(answer(length), answer(0));
+    fn a_cancelled_or_endless_job_ends() {
+        let endless = || io::repeat(0);
+        let hasher = || Hasher::new(Algorithm::Sha1);
+        assert!(hash(endless(), hasher(), u64::MAX, &Test(false)).is_err());
+        let too_large = hash(endless(), hasher(), 1 << 20, &Test(true));
+        assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
     }
 }
