@@ -2,17 +2,17 @@
 
 #[cfg(test)]
 mod cancellation;
+mod places;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::audit::{Account, Auditing, Ledger, Refusal};
 use crate::capabilities::{Call, Held};
-use crate::engine::Size;
 use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
@@ -20,8 +20,10 @@ use crate::logging::shortened;
 use crate::registry::{Command, Lifetime};
 use crate::sandbox::{Finished, Instance, Sandbox};
 use crate::task::{Entry, Task};
-use crate::tenants::{Pass, Place, Tenant, Tenants};
+use crate::tenants::{Place, Tenants};
 use crate::wire::{Gone, Wire, outbox};
+use places::Places;
+pub use places::Reserved;
 
 /// What the audit file calls a line whose command there is not. The client reads no error line.
 const NOT_FOUND: &str = "not-found";
@@ -56,14 +58,6 @@ struct Kept {
     _place: Place,
 }
 
-/// The places that a running line holds: among those admitted and those running of its tenant, and in the pools.
-struct Places {
-    _admission: Pass,
-    _slot: Pass,
-    _instance: OwnedSemaphorePermit,
-    _large: Option<Place>,
-}
-
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
     pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity) -> Dispatcher {
@@ -81,7 +75,7 @@ impl Dispatcher {
     }
 
     /// Runs one line and writes its reply. Fails only when the client is gone.
-    pub async fn run_line(&self, wire: &Arc<Wire>, line: &str) -> Result<(), Gone> {
+    pub async fn run_line(&self, wire: &Arc<Wire>, line: &str, reserved: &mut Reserved) -> Result<(), Gone> {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -93,12 +87,17 @@ impl Dispatcher {
                 return Ok(());
             }
         };
-        self.run_words(wire, words).await.map(drop)
+        self.run_words(wire, words, reserved).await.map(drop)
     }
 
     /// Runs a command with its words, the first of which names it, and writes its reply. Returns its failure, if the
     /// command was found and failed. Fails itself only when the client is gone.
-    pub async fn run_words(&self, wire: &Arc<Wire>, words: Vec<String>) -> Result<Option<Failure>, Gone> {
+    pub async fn run_words(
+        &self,
+        wire: &Arc<Wire>,
+        words: Vec<String>,
+        reserved: &mut Reserved,
+    ) -> Result<Option<Failure>, Gone> {
         let mut words = words.into_iter();
         let Some(name) = words.next() else { return Ok(None) };
         // One snapshot of tenant and commands serves the whole line.
@@ -126,8 +125,20 @@ impl Dispatcher {
             self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
+        let mut began = now;
         let admitted = match command.health.put_aside(now) {
-            None => self.admit(&tenant, command.code.program.size(&self.host.sandbox), wire).await?,
+            None => {
+                let size = command.code.program.size(&self.host.sandbox);
+                match reserved.take(&tenant, size) {
+                    Some(places) => Ok(places),
+                    None => {
+                        let admitted = Places::take(&self.host.instances, &tenant, size, wire).await?;
+                        // What it has waited is none of the line's time.
+                        began = Instant::now();
+                        admitted
+                    }
+                }
+            }
             Some(pause) => Err(Failure::new(
                 Code::Unavailable,
                 format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
@@ -135,7 +146,7 @@ impl Dispatcher {
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
         let id = tenant.tasks.next_id();
-        let task = Task::new(id, tenant, command.name.clone(), words.collect(), Arc::clone(wire.peer()));
+        let task = Task::new(id, tenant, command.name.clone(), words.collect(), Arc::clone(wire.peer()), began);
         let call = Arc::new(Call {
             task: Arc::new(task),
             overview,
@@ -157,7 +168,11 @@ impl Dispatcher {
         };
         let ready = admitted.and_then(|places| Ok((places, self.take_kept(&call)?)));
         match ready {
-            Ok((places, kept)) => self.invoke(wire, call, account, places, kept).await,
+            Ok((places, kept)) => {
+                let (failure, places) = self.invoke(wire, call, account, places, kept).await?;
+                reserved.keep(places, &self.host.instances);
+                Ok(failure)
+            }
             Err(failure) => {
                 wire.say(&failure.line());
                 let outcome = Outcome::Failed(&failure);
@@ -182,23 +197,23 @@ impl Dispatcher {
         account: Option<Account>,
         places: Places,
         mut kept: Option<Kept>,
-    ) -> Result<Option<Failure>, Gone> {
+    ) -> Result<(Option<Failure>, Places), Gone> {
         let began = call.task.began;
-        let command = Arc::clone(&call.command);
+        let command = &call.command;
         outbox::hurry(began);
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(Arc::clone(&call.task));
         let finished = match self
             .host
             .sandbox
-            .run(&command.code.program, call, kept.as_mut().and_then(|kept| kept.instance.take()))
+            .run(&command.code.program, &call, kept.as_mut().and_then(|kept| kept.instance.take()))
             .await
         {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
                 let outcome = Outcome::Cancelled(&gone);
-                self.report(wire, &command, began, None, bytes, &outcome);
+                self.report(wire, command, began, None, bytes, &outcome);
                 outcome.record(account, bytes);
                 return Err(gone);
             }
@@ -206,9 +221,9 @@ impl Dispatcher {
         let last_word = finished.outcome.as_ref().err().map(Failure::line);
         let bytes = wire.end_reply(last_word.as_deref());
         drop(entry);
-        self.judge(&command, finished.outcome.as_ref().err());
+        self.judge(command, finished.outcome.as_ref().err());
         let outcome = finished.outcome.as_ref().map_or_else(Outcome::Failed, |()| Outcome::Ok);
-        self.report(wire, &command, began, Some(&finished), bytes, &outcome);
+        self.report(wire, command, began, Some(&finished), bytes, &outcome);
         // Before the end of the reply is on its way: a client that has read it finds its record.
         outcome.record(account, bytes);
         // The reply goes first where no other line shares its write: the client need not wait for the instance's end, nor
@@ -218,8 +233,7 @@ impl Dispatcher {
             None => finished.into_failure(),
             Some(kept) => self.keep(kept, finished),
         };
-        drop(places);
-        sent.map(|()| failure)
+        sent.map(|()| (failure, places))
     }
 
     /// The instance that was kept for the line's command, or a place for a new one to be kept in, where the command asks for
@@ -258,40 +272,6 @@ impl Dispatcher {
             command.health.ended_well();
         } else if let Some(pause) = command.health.trapped(Instant::now()) {
             tracing::warn!(tenant = %self.tenant, command = %command.name, ?pause, "command put aside: it traps again and again");
-        }
-    }
-
-    /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an
-    /// invocation may take; where as many wait as may, the answer is `overloaded` at once.
-    async fn admit(&self, tenant: &Tenant, size: Size, wire: &Wire) -> Result<Result<Places, Failure>, Gone> {
-        let overloaded = |why: &str| Ok(Err(Failure::new(Code::Overloaded, why)));
-        let Ok(admission) = Arc::clone(&tenant.admissions).try_acquire_owned() else {
-            return overloaded("too many commands are running; try again");
-        };
-        let large = (size == Size::Large).then(|| tenant.part().large.clone());
-        if let Ok(slot) = Arc::clone(&tenant.slots).try_acquire_owned()
-            && let Ok(instance) = Arc::clone(&self.host.instances).try_acquire_owned()
-            && let Some(large) = large.clone().map_or(Some(None), |large| large.try_acquire().map(Some))
-        {
-            return Ok(Ok(Places { _admission: admission, _slot: slot, _instance: instance, _large: large }));
-        }
-        let places = async {
-            let slot = Arc::clone(&tenant.slots).acquire_owned().await.ok()?;
-            let large = match large {
-                Some(large) => Some(large.acquire().await?),
-                None => None,
-            };
-            let instance = Arc::clone(&self.host.instances).acquire_owned().await.ok()?;
-            Some(Places { _admission: admission, _slot: slot, _instance: instance, _large: large })
-        };
-        wire.flush().await?;
-        tokio::select! {
-            biased;
-            places = tokio::time::timeout(tenant.limits.timeout, places) => match places {
-                Ok(Some(places)) => Ok(Ok(places)),
-                Ok(None) | Err(_) => overloaded("no place became free in time; try again"),
-            },
-            gone = wire.failed() => Err(gone),
         }
     }
 

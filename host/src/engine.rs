@@ -155,8 +155,8 @@ struct ClockState {
 }
 
 /// Held while a guest may run.
-pub struct Running {
-    shared: Arc<ClockState>,
+pub struct Running<'a> {
+    shared: &'a ClockState,
 }
 
 impl Clock {
@@ -189,12 +189,12 @@ impl Clock {
     }
 
     /// Keeps the clock going for as long as the result lives.
-    pub fn run(&self) -> Running {
+    pub fn run(&self) -> Running<'_> {
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.parked.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running { shared: Arc::clone(&self.shared) }
+        Running { shared: &self.shared }
     }
 }
 
@@ -217,7 +217,7 @@ impl Drop for Clock {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.shared.running.fetch_sub(1, Ordering::SeqCst);
     }

@@ -188,20 +188,20 @@ impl Sandbox {
 
     /// Runs one line, in the instance that was kept for it, if one was. Fails only when the client is gone; everything else
     /// is an outcome.
-    pub async fn run(&self, program: &Program, call: Arc<Call>, kept: Option<Instance>) -> Result<Finished, Gone> {
+    pub async fn run(&self, program: &Program, call: &Arc<Call>, kept: Option<Instance>) -> Result<Finished, Gone> {
         let mut instance = match kept {
             Some(mut instance) => {
-                instance.resume(Arc::clone(&call));
+                instance.resume(Arc::clone(call));
                 instance
             }
-            None => Instance::new(program.engine(), Arc::clone(&call)),
+            None => Instance::new(program.engine(), Arc::clone(call)),
         };
         let limits = &call.tenant().limits;
         let deadline = Instant::from_std(call.task.began) + limits.timeout;
         let running = self.clock.run();
         let result = {
             let run = pin!(instance.run(program, &call.task.args));
-            drive(run, &call, deadline).await
+            drive(run, call, deadline).await
         };
         drop(running);
         let is_intact = matches!(result, Ok(Ok(_)));

@@ -2,7 +2,7 @@
 //!
 //! It outlives its invocation where something of it does, a child that is being reaped, and keeps no connection open.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -40,15 +40,22 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task that begins now.
-    pub fn new(id: u64, tenant: Arc<Tenant>, command: String, args: Vec<String>, peer: Arc<str>) -> Task {
+    /// A task that began then.
+    pub fn new(
+        id: u64,
+        tenant: Arc<Tenant>,
+        command: String,
+        args: Vec<String>,
+        peer: Arc<str>,
+        began: Instant,
+    ) -> Task {
         Task {
             id,
             tenant,
             command,
             args,
             peer,
-            began: Instant::now(),
+            began,
             cpu: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
             peak_memory: AtomicUsize::new(0),
@@ -132,7 +139,7 @@ impl Drop for ChildPlace {
 #[derive(Default)]
 pub struct Tasks {
     begun: AtomicU64,
-    running: Mutex<HashMap<u64, Arc<Task>>>,
+    running: Mutex<BTreeMap<u64, Arc<Task>>>,
 }
 
 /// Holds a task's place among those that run.
@@ -154,9 +161,7 @@ impl Tasks {
 
     /// All that run, in the order in which they began.
     pub fn list(&self) -> Vec<Arc<Task>> {
-        let mut tasks: Vec<_> = self.running().values().cloned().collect();
-        tasks.sort_unstable_by_key(|task| task.id);
-        tasks
+        self.running().values().cloned().collect()
     }
 
     /// Stops one. False when none of that number runs.
@@ -168,7 +173,7 @@ impl Tasks {
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<u64, Arc<Task>>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
         // Nothing that holds the lock can leave the map half-changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -89,6 +90,8 @@ pub struct Wire {
     settings: Arc<config::Server>,
     input: Mutex<InputState>,
     output: Mutex<OutputState>,
+    /// Whether the connection is to end once its output is sent. Apart, for it is looked at more often than it is set.
+    closing: AtomicBool,
 }
 
 struct InputState {
@@ -106,7 +109,6 @@ struct OutputState {
     /// Runs while the socket takes nothing; made only then, for most replies never wait.
     deadline: Option<Pin<Box<Sleep>>>,
     reply: Reply,
-    closing: bool,
     /// Whether the buffer waits for the end of the event loop's round.
     waits: bool,
     /// Wakes the session where that could not send all.
@@ -134,6 +136,7 @@ impl Wire {
             settings,
             input: Mutex::new(InputState { lines, ended: false, line_began: None }),
             output: Mutex::default(),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -261,7 +264,8 @@ impl Wire {
     }
 
     /// Appends a guest's bytes to the reply. Beyond the reply's limit nothing more is taken, after what still fits.
-    pub fn write(&self, bytes: &[u8]) -> Result<(), OutputLimit> {
+    /// Returns whether the writer has to wait before it writes on.
+    pub fn write(&self, bytes: &[u8]) -> Result<bool, OutputLimit> {
         let output = &mut *lock(&self.output);
         let reply = &mut output.reply;
         let room = usize::try_from(reply.limit - reply.written).unwrap_or(usize::MAX);
@@ -275,7 +279,7 @@ impl Wire {
         } else {
             reply.escaper.push(fits, &mut output.buffer);
         }
-        if fits.len() < bytes.len() { Err(OutputLimit) } else { Ok(()) }
+        if fits.len() < bytes.len() { Err(OutputLimit) } else { Ok(output.is_full()) }
     }
 
     /// Ends the reply with the host's own last word, if there is one, on a line of its own. Returns the bytes that the
@@ -299,12 +303,12 @@ impl Wire {
 
     /// Marks the connection as ending once its output is sent.
     pub fn close(&self) {
-        lock(&self.output).closing = true;
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Whether the connection is to end.
     pub fn is_closing(&self) -> bool {
-        lock(&self.output).closing
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Waits until what is buffered is under the high-water mark.
@@ -319,8 +323,7 @@ impl Wire {
 
     /// Whether a writer would have to wait.
     pub fn is_full(&self) -> bool {
-        let output = lock(&self.output);
-        output.buffer.len() - output.sent > HIGH_WATER
+        lock(&self.output).is_full()
     }
 
     /// Waits until all that is buffered is with the socket.
@@ -423,6 +426,10 @@ impl Wire {
 }
 
 impl OutputState {
+    fn is_full(&self) -> bool {
+        self.buffer.len() - self.sent > HIGH_WATER
+    }
+
     /// Lets go of what was sent. A drained buffer that grew large is given back, so that a connection which once had a
     /// long reply is as small as one that never had.
     fn settle(&mut self, keep: usize) {

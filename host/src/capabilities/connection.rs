@@ -14,8 +14,7 @@ const PIECE: usize = 64 * 1024;
 /// Appends to the reply, piece by piece as the client takes it.
 pub async fn write(wire: &Wire, limit: u64, bytes: &[u8]) -> Result<(), Stop> {
     for piece in bytes.chunks(PIECE) {
-        wire.write(piece).map_err(|OutputLimit| Stop::Output(limit))?;
-        if wire.is_full() {
+        if wire.write(piece).map_err(|OutputLimit| Stop::Output(limit))? {
             wire.below_high_water().await?;
         }
     }

@@ -61,7 +61,7 @@ struct Reply {
 impl Reply {
     fn take(&self, bytes: &[u8]) -> Result<(), Stop> {
         let limit = self.call.tenant().limits.output;
-        self.call.wire.write(bytes).map_err(|OutputLimit| Stop::Output(limit))
+        self.call.wire.write(bytes).map(drop).map_err(|OutputLimit| Stop::Output(limit))
     }
 }
 

@@ -89,7 +89,7 @@ mod tests {
     use crate::tenants::Tenant;
 
     fn limiter(tenant: &Arc<Tenant>) -> MemoryLimiter {
-        let task = Task::new(1, Arc::clone(tenant), String::new(), Vec::new(), "".into());
+        let task = Task::new(1, Arc::clone(tenant), String::new(), Vec::new(), "".into(), std::time::Instant::now());
         MemoryLimiter::new(Arc::new(task))
     }
 

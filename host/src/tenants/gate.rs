@@ -55,6 +55,11 @@ impl Gate {
         *size = places;
     }
 
+    /// Whether no place is free, so that somebody may wait for one.
+    pub fn is_full(&self) -> bool {
+        self.free.available_permits() == 0
+    }
+
     /// How many are free.
     #[cfg(test)]
     pub fn available_permits(&self) -> usize {

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
 use crate::config::{Config, Overrides};
-use crate::dispatch::{Dispatcher, Host};
+use crate::dispatch::{Dispatcher, Host, Reserved};
 use crate::engine::PoolSize;
 use crate::error::{Code, Failure};
 use crate::identity::{Credential, Identity};
@@ -147,7 +147,10 @@ impl World {
         let mut beside = case.beside.as_ref().map(|words| {
             let (wire, client) = self.connection(&[]);
             let (dispatcher, words) = (self.dispatcher(), words.clone());
-            let line = tokio::spawn(async move { dispatcher.run_words(&wire, words).await.map(drop) });
+            let line =
+                tokio::spawn(
+                    async move { dispatcher.run_words(&wire, words, &mut Reserved::default()).await.map(drop) },
+                );
             (line, client)
         });
         while beside.is_some() && self.tenant.tasks.list().is_empty() {
@@ -160,7 +163,8 @@ impl World {
         // What ran beside it has a lower number.
         let number = self.tenant.tasks.list().first().map_or(0, |task| task.id).to_string();
         let words = case.words.iter().map(|word| word.replace("%ID", &number)).collect();
-        let mut line = Box::pin(dispatcher.run_words(&wire, words));
+        let mut reserved = Reserved::default();
+        let mut line = Box::pin(dispatcher.run_words(&wire, words, &mut reserved));
         let mut polls = 0;
         // A client that reads a little becomes writable again only after some more.
         let mut clock = tokio::time::interval(Duration::from_millis(1));
