@@ -125,21 +125,18 @@ impl Dispatcher {
             self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
+        let size = command.code.program.size(&self.host.sandbox);
         let mut began = now;
-        let admitted = match command.health.put_aside(now) {
-            None => {
-                let size = command.code.program.size(&self.host.sandbox);
-                match reserved.take(&tenant, size) {
-                    Some(places) => Ok(places),
-                    None => {
-                        let admitted = Places::take(&self.host.instances, &tenant, size, wire).await?;
-                        // What it has waited is none of the line's time.
-                        began = Instant::now();
-                        admitted
-                    }
-                }
+        // What the line before has left is taken or given back, whatever becomes of this one.
+        let admitted = match (command.health.put_aside(now), reserved.take(&tenant, size)) {
+            (None, Some(places)) => Ok(places),
+            (None, None) => {
+                let admitted = Places::take(&self.host.instances, &tenant, size, wire).await?;
+                // What it has waited is none of the line's time.
+                began = Instant::now();
+                admitted
             }
-            Some(pause) => Err(Failure::new(
+            (Some(pause), _) => Err(Failure::new(
                 Code::Unavailable,
                 format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
             )),

@@ -40,7 +40,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task that began then.
+    /// A task that began at `began`, from which its time is counted.
     pub fn new(
         id: u64,
         tenant: Arc<Tenant>,
