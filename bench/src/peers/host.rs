@@ -149,8 +149,7 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     if kind == Kind::HostWithDefaults {
         command.arg("--engine-defaults");
     }
-    let cores = [bench.cores.server];
-    Server::start(command, address, &cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
+    Server::start(command, address, &[bench.cores.server], &bench.files.logs().join(format!("{}.log", stem(kind))))
 }
 
 /// What the files of a host are called.
