@@ -26,7 +26,7 @@ pub use paths::self_test;
 
 use crate::audit::{Entry, Ledger};
 use crate::policy::Denial;
-use crate::registry::{self, Table};
+use crate::registry;
 use crate::sandbox::{State, Stop};
 use crate::task::Task;
 use crate::tenants::{Tenant, Tenants};
@@ -56,8 +56,6 @@ pub struct Call {
     pub task: Arc<Task>,
     /// The command.
     pub command: Arc<registry::Command>,
-    /// The commands of the tenant as they were when the line began.
-    pub commands: Arc<Table>,
     /// Everybody's commands, where the tenant is the operator's.
     pub overview: Option<Arc<Tenants>>,
     /// The client.

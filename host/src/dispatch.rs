@@ -1,5 +1,6 @@
 //! One line: find the command, take a place, run it, end the reply, say what happened.
 
+mod batch;
 #[cfg(test)]
 mod cancellation;
 mod places;
@@ -22,8 +23,8 @@ use crate::sandbox::{Finished, Instance, Sandbox};
 use crate::task::{Entry, Task};
 use crate::tenants::{Place, Tenants};
 use crate::wire::{Gone, Wire, outbox};
+pub use batch::Batch;
 use places::Places;
-pub use places::Reserved;
 
 /// What the audit file calls a line whose command there is not. The client reads no error line.
 const NOT_FOUND: &str = "not-found";
@@ -64,6 +65,11 @@ impl Dispatcher {
         Dispatcher { host, tenant, identity: Box::new(identity), kept: Mutex::default() }
     }
 
+    /// For lines that come right behind one another.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.host.tenants, &self.host.instances)
+    }
+
     /// Who the client is.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -75,7 +81,7 @@ impl Dispatcher {
     }
 
     /// Runs one line and writes its reply. Fails only when the client is gone.
-    pub async fn run_line(&self, wire: &Arc<Wire>, line: &str, reserved: &mut Reserved) -> Result<(), Gone> {
+    pub async fn run_line(&self, wire: &Arc<Wire>, line: &str, batch: &mut Batch<'_>) -> Result<(), Gone> {
         if line.trim().is_empty() {
             return Ok(());
         }
@@ -87,7 +93,7 @@ impl Dispatcher {
                 return Ok(());
             }
         };
-        self.run_words(wire, words, reserved).await.map(drop)
+        self.run_words(wire, words, batch).await.map(drop)
     }
 
     /// Runs a command with its words, the first of which names it, and writes its reply. Returns its failure, if the
@@ -96,12 +102,12 @@ impl Dispatcher {
         &self,
         wire: &Arc<Wire>,
         words: Vec<String>,
-        reserved: &mut Reserved,
+        batch: &mut Batch<'_>,
     ) -> Result<Option<Failure>, Gone> {
         let mut words = words.into_iter();
         let Some(name) = words.next() else { return Ok(None) };
-        // One snapshot of tenant and commands serves the whole line.
-        let Some(tenant) = self.host.tenants.load().get(&*self.tenant).cloned() else {
+        // The tenant and the command as they are now serve the whole line.
+        let Some(tenant) = batch.tenant(&self.tenant) else {
             wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
             self.count_refusal(&name, Code::Unavailable.as_str());
             return Ok(None);
@@ -112,13 +118,13 @@ impl Dispatcher {
             self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
         }
-        let commands = tenant.commands();
-        let Some(command) = commands.get(&name).cloned() else {
+        let Some(command) = tenant.command(&name) else {
             wire.say("Command not found.\n");
             self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
         };
-        let (now, audit) = (Instant::now(), self.host.audit.load());
+        // A line that was there already begins where the one before it has ended.
+        let (now, audit) = (batch.since().unwrap_or_else(Instant::now), self.host.audit.load());
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
             wire.say(&failure.line());
             self.report(wire, &command, now, None, 0, &Outcome::Failed(&failure));
@@ -128,7 +134,7 @@ impl Dispatcher {
         let size = command.code.program.size(&self.host.sandbox);
         let mut began = now;
         // What the line before has left is taken or given back, whatever becomes of this one.
-        let admitted = match (command.health.put_aside(now), reserved.take(&tenant, size)) {
+        let admitted = match (command.health.put_aside(now), batch.take(&tenant, size)) {
             (None, Some(places)) => Ok(places),
             (None, None) => {
                 let admitted = Places::take(&self.host.instances, &tenant, size, wire).await?;
@@ -143,12 +149,11 @@ impl Dispatcher {
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
         let id = tenant.tasks.next_id();
-        let task = Task::new(id, tenant, command.name.clone(), words.collect(), Arc::clone(wire.peer()), began);
+        let task = Task::new(id, tenant, Arc::clone(&command.name), words.collect(), Arc::clone(wire.peer()), began);
         let call = Arc::new(Call {
             task: Arc::new(task),
             overview,
             command,
-            commands,
             wire: Arc::clone(wire),
             logged: AtomicU64::new(0),
             directories: Held::default(),
@@ -167,7 +172,7 @@ impl Dispatcher {
         match ready {
             Ok((places, kept)) => {
                 let (failure, places) = self.invoke(wire, call, account, places, kept).await?;
-                reserved.keep(places, &self.host.instances);
+                batch.keep(places);
                 Ok(failure)
             }
             Err(failure) => {
@@ -199,7 +204,7 @@ impl Dispatcher {
         let command = &call.command;
         outbox::hurry(began);
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
-        let entry = Entry::new(Arc::clone(&call.task));
+        let entry = Entry::new(&call.task);
         let finished = match self
             .host
             .sandbox

@@ -83,7 +83,7 @@ impl Table {
             let component = wasmtime::component::Component::new(engine, &wasm).expect("a component");
             let program = sandbox.prepare(&component).expect("it fits this host");
             let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
-            let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
+            let command = owner.command(&file.name, Arc::new(sidecar), code, file.stamps());
             (file.name, Arc::new(command))
         };
         Table { commands: files.iter().map(command).collect(), ..Table::default() }
@@ -191,7 +191,7 @@ impl Registry {
             let mut asked = Vec::new();
             match self.read(&file, owner, &mut asked).map_err(refuse)? {
                 Read::Ready(sidecar, code) => {
-                    let command = owner.command(file.name.clone(), Arc::new(sidecar), code, file.stamps());
+                    let command = owner.command(&file.name, Arc::new(sidecar), code, file.stamps());
                     let commands = BTreeMap::from([(file.name, Arc::new(command))]);
                     return Ok(Table { commands, ..Table::default() });
                 }
@@ -244,7 +244,7 @@ impl Registry {
         match self.read(file, owner, &mut into.asked) {
             Ok(Read::Ready(sidecar, code)) => {
                 let same = old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar);
-                let mut command = owner.command(name.clone(), Arc::new(sidecar), code, stamps);
+                let mut command = owner.command(&name, Arc::new(sidecar), code, stamps);
                 if let Some(old) = same {
                     command.health = Arc::clone(&old.health);
                 }
@@ -329,17 +329,17 @@ impl Registry {
 }
 
 impl Owner<'_> {
-    fn command(&self, name: String, sidecar: Arc<Sidecar>, code: Arc<Code>, stamps: Stamps) -> Command {
-        let overrides = self.tenant.settings.get(&name);
+    fn command(&self, name: &str, sidecar: Arc<Sidecar>, code: Arc<Code>, stamps: Stamps) -> Command {
+        let overrides = self.tenant.settings.get(name);
         let settings = sidecar.settings.iter().chain(overrides.into_iter().flatten());
         Command {
             // What lies beside the file goes before what the file says of itself.
             summary: sidecar.summary.as_ref().or(code.description.as_ref()).cloned().unwrap_or_default(),
-            usage: sidecar.usage.clone().unwrap_or_else(|| name.clone()),
+            usage: sidecar.usage.clone().unwrap_or_else(|| name.to_owned()),
             raw_output: sidecar.raw_output && self.tenant.raw_output,
             settings: settings.map(|(key, value)| (key.clone(), value.clone())).collect(),
             grants: Effective::new(Arc::clone(self.grants), sidecar.asked.clone()),
-            name,
+            name: name.into(),
             code,
             sidecar,
             health: Arc::default(),
@@ -349,7 +349,7 @@ impl Owner<'_> {
 
     /// The same files under the owner's configuration: a grant that was taken back is gone, whatever became of the files.
     fn again(&self, old: &Command) -> Command {
-        let command = self.command(old.name.clone(), Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps);
+        let command = self.command(&old.name, Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps);
         Command { health: Arc::clone(&old.health), ..command }
     }
 }

@@ -17,7 +17,7 @@ use crate::audit::Auditing;
 use crate::capabilities;
 use crate::cli::Run;
 use crate::config::{Config, Overrides};
-use crate::dispatch::{Dispatcher, Host, Reserved};
+use crate::dispatch::{Dispatcher, Host};
 use crate::error::Failure;
 use crate::identity::{Credential, Identity};
 use crate::logging::{self, LogFormat};
@@ -105,7 +105,7 @@ async fn call(
     let credential = Credential::User(getuid().as_raw());
     let identity = Identity { credential, listener: "the command line".into(), peer: PEER.into() };
     let dispatcher = Dispatcher::new(host, tenant.into(), identity);
-    let ended = dispatcher.run_words(&wire, words, &mut Reserved::default()).await?;
+    let ended = dispatcher.run_words(&wire, words, &mut dispatcher.batch()).await?;
     wire.end_output().await?;
     Ok(ended)
 }

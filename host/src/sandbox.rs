@@ -22,7 +22,7 @@ use crate::error::{Code, Failure};
 use crate::wire::Gone;
 use drive::{Cut, drive};
 pub use instance::Instance;
-use limits::MemoryLimiter;
+use limits::Meter;
 
 /// Host objects (children, streams, pollables) that an invocation may hold.
 pub const HOST_OBJECTS: usize = 256;
@@ -101,7 +101,7 @@ pub struct State {
     pub call: Arc<Call>,
     /// The guest's handles on host objects.
     pub objects: ResourceTable,
-    memory: MemoryLimiter,
+    memory: Meter,
     /// Made when the guest first asks for anything of WASI; many never do.
     wasi: Option<Box<WasiCtx>>,
 }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::dispatch::{Dispatcher, Reserved};
+use crate::dispatch::Dispatcher;
 use crate::engine::TICK;
 use crate::error::{Code, Failure};
 use crate::line::Line;
@@ -86,10 +86,10 @@ impl<D: Fn() -> bool> Session<'_, D> {
 /// Runs a line and those that have arrived behind it.
 async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: Line) -> Result<Option<End>, Gone> {
     let (mut next, mut lines, mut began) = (Some(first), 0, Instant::now());
-    let mut reserved = Reserved::default();
+    let mut batch = dispatcher.batch();
     while let Some(line) = next {
         match line {
-            Line::Text(line) => dispatcher.run_line(&wire, &line, &mut reserved).await?,
+            Line::Text(line) => dispatcher.run_line(&wire, &line, &mut batch).await?,
             Line::BadEncoding => wire.say(&Failure::new(Code::BadEncoding, "the line is not UTF-8").line()),
             Line::TooLong => {
                 let text = format!("a line may have {} bytes", wire.max_line());
@@ -100,12 +100,12 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
             return Ok(Some(End::Closed));
         }
         if wire.is_full() {
-            reserved.give_back();
+            batch.give_back();
             wire.below_high_water().await?;
         }
         lines += 1;
         if lines == LINES_PER_TURN || cpu::last_end().is_some_and(|end| end.saturating_duration_since(began) > TICK) {
-            reserved.give_back();
+            batch.give_back();
             tokio::task::yield_now().await;
             (lines, began) = (0, Instant::now());
             outbox::hurry(began);

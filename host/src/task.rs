@@ -20,7 +20,7 @@ pub struct Task {
     /// On whose behalf it runs.
     pub tenant: Arc<Tenant>,
     /// The command's name.
-    pub command: String,
+    pub command: Arc<str>,
     /// The words after it.
     pub args: Vec<String>,
     /// The client's address.
@@ -44,7 +44,7 @@ impl Task {
     pub fn new(
         id: u64,
         tenant: Arc<Tenant>,
-        command: String,
+        command: Arc<str>,
         args: Vec<String>,
         peer: Arc<str>,
         began: Instant,
@@ -95,7 +95,10 @@ impl Task {
     /// Takes over how many bytes there are now.
     pub fn set_memory(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
-        self.peak_memory.fetch_max(bytes, Ordering::Relaxed);
+        // Whoever runs the line is the only one to set this.
+        if bytes > self.peak_memory() {
+            self.peak_memory.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The most bytes that there were.
@@ -143,8 +146,8 @@ pub struct Tasks {
 }
 
 /// Holds a task's place among those that run.
-pub struct Entry {
-    task: Arc<Task>,
+pub struct Entry<'a> {
+    task: &'a Task,
 }
 
 impl Tasks {
@@ -179,15 +182,15 @@ impl Tasks {
     }
 }
 
-impl Entry {
+impl<'a> Entry<'a> {
     /// Lists a task among those of its tenant for as long as the entry lives.
-    pub fn new(task: Arc<Task>) -> Entry {
-        task.tenant.tasks.running().insert(task.id, Arc::clone(&task));
+    pub fn new(task: &'a Arc<Task>) -> Entry<'a> {
+        task.tenant.tasks.running().insert(task.id, Arc::clone(task));
         Entry { task }
     }
 }
 
-impl Drop for Entry {
+impl Drop for Entry<'_> {
     fn drop(&mut self) {
         self.task.tenant.tasks.running().remove(&self.task.id);
     }

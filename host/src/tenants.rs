@@ -7,6 +7,7 @@ mod share;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,7 +19,7 @@ use crate::config::{self, Config, Limits, Mode};
 #[cfg(test)]
 use crate::machine::Plan;
 use crate::policy::Grants;
-use crate::registry::{Loaded, Owner, Pace, Problem, Registry, Table};
+use crate::registry::{Command, Loaded, Owner, Pace, Problem, Registry, Table};
 #[cfg(test)]
 use crate::sandbox::Sandbox;
 use crate::task::Tasks;
@@ -54,6 +55,11 @@ pub struct Tenant {
     /// The lines that it may still run in this second, where that is bounded.
     lines: Option<Bucket>,
     part: ArcSwap<Part>,
+    /// Bytes that its lines may have in memories and tables. This and the next are of its part, but each line looks at them,
+    /// and the part takes a few times longer to look into.
+    most_memory: AtomicUsize,
+    /// Whether there is nobody to take turns with.
+    is_alone: AtomicBool,
     config: config::Tenant,
     table: ArcSwap<Table>,
 }
@@ -73,6 +79,8 @@ impl Tenant {
             tasks: Arc::default(),
             lines: limits.lines_per_second.map(rate),
             part: ArcSwap::from_pointee(shares.part(&limits, tenants)),
+            most_memory: shares.memory(&limits).into(),
+            is_alone: (tenants == 1).into(),
             slots: Arc::new(Gate::new(shares.slots(&limits, tenants))),
             admissions: Arc::new(Gate::new(limits.concurrency + limits.queue)),
             limits,
@@ -97,6 +105,8 @@ impl Tenant {
     /// Takes the part of what all share that is its own among so many tenants.
     fn fit(&self, shares: &Shares, tenants: usize) {
         self.part.store(Arc::new(shares.part(&self.limits, tenants)));
+        self.most_memory.store(shares.memory(&self.limits), Ordering::Relaxed);
+        self.is_alone.store(tenants == 1, Ordering::Relaxed);
         self.children.resize(shares.most_children(&self.limits, tenants));
         self.slots.resize(shares.slots(&self.limits, tenants));
         self.admissions.resize(self.limits.concurrency + self.limits.queue);
@@ -123,9 +133,24 @@ impl Tenant {
         self.part.load()
     }
 
+    /// Takes memory for a line, if there is so much.
+    pub fn take_memory(&self, bytes: usize) -> bool {
+        self.memory.take(bytes, self.most_memory.load(Ordering::Relaxed))
+    }
+
+    /// Whether its lines have to take turns with others', however short they are.
+    pub fn takes_turns(&self) -> bool {
+        !self.is_alone.load(Ordering::Relaxed) && self.cpu.is_busy()
+    }
+
     /// Whether one more line may be run now, which counts as run then.
     pub fn may_run_a_line(&self) -> bool {
         self.lines.as_ref().is_none_or(|lines| lines.try_take(1.0, Instant::now()))
+    }
+
+    /// The command of this name, if there is one now.
+    pub fn command(&self, name: &str) -> Option<Arc<Command>> {
+        self.table.load().get(name).cloned()
     }
 
     /// The commands as they are now.

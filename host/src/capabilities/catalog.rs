@@ -10,11 +10,11 @@ const MAX_REFUSALS: usize = 1000;
 impl Host for View<'_> {
     fn entries(&mut self) -> wasmtime::Result<Vec<Entry>> {
         let entry = |command: &crate::registry::Command| Entry {
-            name: command.name.clone(),
+            name: command.name.to_string(),
             summary: command.summary.clone(),
             usage: command.usage.clone(),
         };
-        Ok(self.call.commands.iter().map(entry).collect())
+        Ok(self.call.tenant().commands().iter().map(entry).collect())
     }
 
     fn refusals(&mut self) -> wasmtime::Result<Vec<Refusal>> {

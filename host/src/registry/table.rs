@@ -36,7 +36,7 @@ pub struct Table {
 /// One command, with everything that a line needs to run it.
 pub struct Command {
     /// What a client types.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it does; empty where nobody said.
     pub summary: String,
     /// Its words; the bare name where nobody said.
@@ -136,13 +136,13 @@ impl Table {
                 Arc::ptr_eq(&command.code, &other.code) && command.sidecar == other.sidecar
             };
             let differs = |command: &&Command| !than.get(&command.name).is_some_and(|other| same(command, other));
-            from.iter().filter(differs).map(|command| command.name.clone()).collect::<Vec<_>>()
+            from.iter().filter(differs).map(|command| command.name.to_string()).collect::<Vec<_>>()
         };
         let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
         let refusals = |table: &Table| table.problems().cloned().collect::<Vec<_>>();
         Changes {
             new: names(newer, self),
-            lost: lost.map(|command| command.name.clone()).collect(),
+            lost: lost.map(|command| command.name.to_string()).collect(),
             refusals: refusals(self) != refusals(newer),
         }
     }

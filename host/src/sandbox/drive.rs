@@ -97,15 +97,14 @@ impl Turn {
             }
         }
         if self.place.is_none() {
-            let part = tenant.part();
             let is_long = call.task.cpu() >= TICK;
-            if !is_long && (part.is_alone || !tenant.cpu.is_busy()) {
+            if !is_long && !tenant.takes_turns() {
                 return Poll::Ready(None);
             }
             if loops::leave() {
                 return Poll::Pending;
             }
-            self.place = Some(Box::pin(part.turns.clone().acquire()));
+            self.place = Some(Box::pin(tenant.part().turns.clone().acquire()));
         }
         match &mut self.place {
             Some(place) => place.as_mut().poll(cx).map(|taken| {

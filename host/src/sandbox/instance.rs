@@ -9,7 +9,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::I32Exit;
 
-use super::limits::MemoryLimiter;
+use super::limits::Meter;
 use super::{HOST_OBJECTS, Program, State, cpu};
 use crate::capabilities::{self, Call};
 
@@ -24,11 +24,10 @@ impl Instance {
     /// A store for a line, with its bounds. Nothing is instantiated yet.
     pub fn new(engine: &Engine, call: Arc<Call>) -> Instance {
         let handles = call.tenant().limits.handles;
-        let memory = MemoryLimiter::new(Arc::clone(&call.task));
         let mut objects = ResourceTable::new();
         objects.set_max_capacity(HOST_OBJECTS);
-        let mut store = Store::new(engine, State { call, objects, memory, wasi: None });
-        store.limiter(|state| &mut state.memory);
+        let mut store = Store::new(engine, State { call, objects, memory: Meter::default(), wasi: None });
+        store.limiter(|state| state);
         store.epoch_deadline_callback(cpu::on_tick);
         store.set_max_component_handles(handles);
         let mut instance = Instance { store, command: None };
@@ -39,7 +38,7 @@ impl Instance {
     /// Goes on with another line of its connection.
     pub fn resume(&mut self, call: Arc<Call>) {
         let state = self.store.data_mut();
-        state.memory.pass_on(Arc::clone(&call.task));
+        state.memory.pass_on(&state.call.task, &call.task);
         state.call = call;
         // Its streams are those of the line before.
         state.wasi = None;

@@ -75,6 +75,11 @@ impl Shares {
         Places { all: Arc::clone(&self.children), own: Arc::new(Gate::new(most)) }
     }
 
+    /// Bytes that a tenant may have in memories and tables.
+    pub fn memory(&self, limits: &Limits) -> usize {
+        limits.memory_in_use.unwrap_or(self.plan.tenant_memory)
+    }
+
     /// The part of one tenant of `tenants`.
     pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
@@ -91,9 +96,7 @@ impl Shares {
                 all: Arc::clone(&self.kept),
                 own: Arc::new(Gate::new(limits.kept_instances.unwrap_or_else(|| share(self.most_kept, tenants)))),
             },
-            memory: limits.memory_in_use.unwrap_or(self.plan.tenant_memory),
             most_commands: (COMMANDS / tenants.max(1)).max(1),
-            is_alone: tenants == 1,
         }
     }
 }
@@ -112,12 +115,8 @@ pub struct Part {
     pub large: Places,
     /// Places of instances that are kept between lines.
     pub kept: Places,
-    /// Bytes that it may have in memories and tables.
-    pub memory: usize,
     /// Commands that it may have.
     pub most_commands: usize,
-    /// Whether there is nobody to take turns with.
-    pub is_alone: bool,
 }
 
 /// One tenant's share of places: all of them if it is alone, else half, so that there is always one for another.

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
 use crate::config::{Config, Overrides};
-use crate::dispatch::{Dispatcher, Host, Reserved};
+use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
 use crate::error::{Code, Failure};
 use crate::identity::{Credential, Identity};
@@ -149,7 +149,7 @@ impl World {
             let (dispatcher, words) = (self.dispatcher(), words.clone());
             let line =
                 tokio::spawn(
-                    async move { dispatcher.run_words(&wire, words, &mut Reserved::default()).await.map(drop) },
+                    async move { dispatcher.run_words(&wire, words, &mut dispatcher.batch()).await.map(drop) },
                 );
             (line, client)
         });
@@ -163,8 +163,8 @@ impl World {
         // What ran beside it has a lower number.
         let number = self.tenant.tasks.list().first().map_or(0, |task| task.id).to_string();
         let words = case.words.iter().map(|word| word.replace("%ID", &number)).collect();
-        let mut reserved = Reserved::default();
-        let mut line = Box::pin(dispatcher.run_words(&wire, words, &mut reserved));
+        let mut batch = dispatcher.batch();
+        let mut line = Box::pin(dispatcher.run_words(&wire, words, &mut batch));
         let mut polls = 0;
         // A client that reads a little becomes writable again only after some more.
         let mut clock = tokio::time::interval(Duration::from_millis(1));
