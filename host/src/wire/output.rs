@@ -1,0 +1,200 @@
+//! What goes out: a reply within its limit, kept for a while so that several share a write, and sent as the client takes it.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Gone, HIGH_WATER, READ_CHUNK, Wire, lock, outbox};
+use crate::escape::Escaper;
+
+/// More was written to a reply than it may hold.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutputLimit;
+
+/// What is to go out.
+#[derive(Default)]
+pub(super) struct OutputState {
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that the socket has taken already.
+    sent: usize,
+    /// Runs while the socket takes nothing; made only then, for most replies never wait.
+    deadline: Option<Pin<Box<Sleep>>>,
+    reply: Reply,
+    /// Whether the buffer waits for the end of the event loop's round.
+    waits: bool,
+    /// Wakes the session where that could not send all.
+    session: Option<Waker>,
+}
+
+/// The reply being written.
+#[derive(Default)]
+struct Reply {
+    escaper: Escaper,
+    raw: bool,
+    written: u64,
+    limit: u64,
+    /// The last byte was not a line end.
+    mid_line: bool,
+}
+
+impl Wire {
+    /// Begins a reply that may hold `limit` bytes. `raw` leaves terminal control characters as they are.
+    pub fn begin_reply(&self, limit: u64, raw: bool) {
+        lock(&self.output).reply = Reply { limit, raw, ..Reply::default() };
+    }
+
+    /// Appends a guest's bytes to the reply. Beyond the reply's limit nothing more is taken, after what still fits.
+    /// Returns whether the writer has to wait before it writes on.
+    pub fn write(&self, bytes: &[u8]) -> Result<bool, OutputLimit> {
+        let output = &mut *lock(&self.output);
+        let reply = &mut output.reply;
+        let room = usize::try_from(reply.limit - reply.written).unwrap_or(usize::MAX);
+        let fits = &bytes[..bytes.len().min(room)];
+        reply.written += fits.len() as u64;
+        if let Some(last) = fits.last() {
+            reply.mid_line = *last != b'\n';
+        }
+        if reply.raw {
+            output.buffer.extend_from_slice(fits);
+        } else {
+            reply.escaper.push(fits, &mut output.buffer);
+        }
+        if fits.len() < bytes.len() { Err(OutputLimit) } else { Ok(output.is_full()) }
+    }
+
+    /// Ends the reply with the host's own last word, if there is one, on a line of its own. Returns the bytes that the
+    /// guest wrote.
+    pub fn end_reply(&self, last_word: Option<&str>) -> u64 {
+        let output = &mut *lock(&self.output);
+        output.reply.escaper.finish(&mut output.buffer);
+        if let Some(word) = last_word {
+            if output.reply.mid_line {
+                output.buffer.push(b'\n');
+            }
+            output.buffer.extend_from_slice(word.as_bytes());
+        }
+        std::mem::take(&mut output.reply).written
+    }
+
+    /// Appends a line of the host's own.
+    pub fn say(&self, line: &str) {
+        lock(&self.output).buffer.extend_from_slice(line.as_bytes());
+    }
+
+    /// Waits until what is buffered is under the high-water mark.
+    pub async fn below_high_water(&self) -> Result<(), Gone> {
+        poll_fn(|cx| self.poll_below_high_water(cx)).await
+    }
+
+    /// As [`Wire::below_high_water`], to be polled by hand.
+    pub fn poll_below_high_water(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        self.poll_drain(cx, HIGH_WATER)
+    }
+
+    /// Whether a writer would have to wait.
+    pub fn is_full(&self) -> bool {
+        lock(&self.output).is_full()
+    }
+
+    /// Waits until all that is buffered is with the socket.
+    pub async fn flush(&self) -> Result<(), Gone> {
+        poll_fn(|cx| self.poll_drain(cx, 0)).await
+    }
+
+    /// Sends the reply, if there is one, to a line that came at `asked`: at once or with those of other connections.
+    pub fn send_soon(self: &Arc<Wire>, asked: std::time::Instant) -> Result<(), Gone> {
+        {
+            let mut output = lock(&self.output);
+            if output.waits || output.buffer.len() == output.sent {
+                return Ok(());
+            }
+            output.waits = outbox::takes(self, asked);
+            if output.waits {
+                return Ok(());
+            }
+        }
+        self.send_now()
+    }
+
+    /// Ready once all output is with the socket, or waits to go out with that of other connections.
+    pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        {
+            let mut output = lock(&self.output);
+            if output.waits {
+                output.session.get_or_insert_with(|| cx.waker().clone());
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_drain(cx, 0)
+    }
+
+    /// Sends what has waited. What the socket does not take, and a failure, are left to the session.
+    pub(super) fn send_waiting(&self) {
+        let session = {
+            let mut output = lock(&self.output);
+            output.waits = false;
+            output.session.take()
+        };
+        let is_sent = matches!(self.poll_drain(&mut Context::from_waker(Waker::noop()), 0), Poll::Ready(Ok(())));
+        if let Some(session) = session.filter(|_| !is_sent) {
+            session.wake();
+        }
+    }
+
+    /// Sends what the socket takes at once. The rest goes with the next wait.
+    pub fn send_now(&self) -> Result<(), Gone> {
+        match self.poll_drain(&mut Context::from_waker(Waker::noop()), 0) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.
+    pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
+        let output = &mut *lock(&self.output);
+        if let Poll::Ready(sent) = self.poll_send(output, cx, keep) {
+            sent?;
+            output.settle(keep);
+            return Poll::Ready(Ok(()));
+        }
+        let in_time = || Box::pin(sleep_until(Instant::now() + self.settings.write_timeout));
+        ready!(output.deadline.get_or_insert_with(in_time).as_mut().poll(cx));
+        Poll::Ready(Err(Gone::WriteTimeout(self.settings.write_timeout)))
+    }
+
+    fn poll_send(&self, output: &mut OutputState, cx: &mut Context<'_>, keep: usize) -> Poll<io::Result<()>> {
+        while output.buffer.len() - output.sent > keep {
+            output.sent += ready!(self.transport.poll_write(cx, &output.buffer[output.sent..]))?;
+        }
+        if keep == 0 { self.transport.poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl OutputState {
+    fn is_full(&self) -> bool {
+        self.buffer.len() - self.sent > HIGH_WATER
+    }
+
+    /// Lets go of what was sent. A drained buffer that grew large is given back, so that a connection which once had a
+    /// long reply is as small as one that never had.
+    fn settle(&mut self, keep: usize) {
+        if self.sent == self.buffer.len() {
+            self.sent = 0;
+            self.deadline = None;
+            if self.buffer.capacity() > READ_CHUNK || keep == 0 {
+                self.buffer = Vec::new();
+            } else {
+                self.buffer.clear();
+            }
+        } else if self.sent > HIGH_WATER {
+            // The deadline is for a buffer's worth: having got so far earns the client a new one.
+            self.buffer.drain(..self.sent);
+            self.sent = 0;
+            self.deadline = None;
+        }
+    }
+}
