@@ -1,276 +1,28 @@
 //! Child processes: approved programs only, each in a process group of its own that never outlives its invocation.
 
+mod arguments;
+mod child;
+
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::pin::Pin;
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
-use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, Resource as Limit, Rlimit, Signal, WaitId, WaitIdOptions, dumpable_behavior,
-    kill_process_group, pidfd_open, prlimit, waitid,
-};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::unix::pipe::Receiver;
+use rustix::process::Signal;
 use wasmtime::component::Resource;
 
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
-use super::paths::{OpenError, open_beneath};
-use crate::descendants::{self, Purpose, watch};
 use crate::loops;
-use crate::policy::{Access, Denial, Pass, PlannedPath};
+use crate::policy::{Access, Denial};
 use crate::sandbox::{Stop, cpu};
-use crate::task::{ChildPlace, Task};
-use crate::tenants::Place;
+use arguments::Arguments;
+pub use child::Child;
+use child::Places;
 
-/// Bytes that one read returns at most.
-const MAX_READ: usize = 64 * 1024;
-/// How long a spawn waits for a place among the children of its tenant and of all: as long as it takes to reap those just killed, which
-/// still hold theirs.
+/// How long a spawn waits for a place among the children of its tenant and of all: as long as it takes to reap those just
+/// killed, which still hold theirs.
 const PLACE_TIME: Duration = Duration::from_millis(250);
-/// Descriptors that a child may have open.
-const MAX_DESCRIPTORS: u64 = 256;
-/// Unread bytes of standard error that are kept.
-const MAX_STDERR: usize = 64 * 1024;
-
-/// A running child. Dropping it kills its whole process group and reaps it.
-pub struct Child {
-    /// `None` once it has been handed over to be reaped.
-    process: Option<Process>,
-    stdout: Option<Receiver>,
-    stderr: Stderr,
-}
-
-/// The process itself, with the place that it takes among its tenant's children.
-struct Process {
-    /// `None` once it has been reaped.
-    child: Option<std::process::Child>,
-    group: Pid,
-    /// Readable once the process has ended, and before it is reaped. Made for whoever finds it running.
-    pidfd: Option<AsyncFd<OwnedFd>>,
-    status: Option<ExitStatus>,
-    /// What its arguments name, for as long as it may open them.
-    _files: Vec<OwnedFd>,
-    /// On whose account it runs.
-    task: Arc<Task>,
-    _places: Places,
-}
-
-/// The places of a child: among those of its line, and among those of its tenant and of all.
-struct Places {
-    _line: ChildPlace,
-    _tenant: Place,
-}
-
-/// Standard error, collected whenever the child is waited for, so that the child never blocks on it.
-struct Stderr {
-    pipe: Option<Receiver>,
-    kept: Vec<u8>,
-}
-
-impl Child {
-    /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
-    ///
-    /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
-    fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: Places) -> io::Result<Child> {
-        let mut command = Command::new(program);
-        command
-            .args(args.words)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = descendants::spawn(&mut command, Purpose::Program)?;
-        let group = Pid::from_child(&child);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // A process of its own gets what is left of the line's time; several together are found out when they are reaped.
-        bound(group, task.cpu_left().unwrap_or_default());
-        let process =
-            Process { child: Some(child), group, pidfd: None, status: None, _files: args.files, task, _places: places };
-        // From here on the drop of `running` cleans up.
-        let mut running =
-            Child { process: Some(process), stdout: None, stderr: Stderr { pipe: None, kept: Vec::new() } };
-        let receiver = |fd: Option<OwnedFd>| fd.map(Receiver::from_owned_fd).transpose();
-        running.stdout = receiver(stdout.map(OwnedFd::from))?;
-        running.stderr.pipe = receiver(stderr.map(OwnedFd::from))?;
-        Ok(running)
-    }
-
-    /// The next bytes of standard output; `None` at its end.
-    async fn read(&mut self, max: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::with_capacity(max.clamp(1, MAX_READ));
-        std::future::poll_fn(|cx| {
-            let _ = self.stderr.poll_collect(cx);
-            poll_read(&mut self.stdout, cx, &mut bytes)
-        })
-        .await?;
-        Ok((!bytes.is_empty()).then_some(bytes))
-    }
-
-    /// The next bytes of standard error; `None` at its end.
-    async fn read_stderr(&mut self, max: usize) -> Option<Vec<u8>> {
-        std::future::poll_fn(|cx| {
-            let ended = self.stderr.poll_collect(cx).is_ready();
-            if ended || !self.stderr.kept.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let kept = &mut self.stderr.kept;
-        let taken: Vec<u8> = kept.drain(..kept.len().min(max.clamp(1, MAX_READ))).collect();
-        (!taken.is_empty()).then_some(taken)
-    }
-
-    /// Waits for the end of the child, and then ends what it left behind in its group.
-    async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let Some(process) = &mut self.process else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        if let Some(status) = process.status {
-            return Ok(status);
-        }
-        std::future::poll_fn(|cx| {
-            let _ = self.stderr.poll_collect(cx);
-            process.poll_ended(cx)
-        })
-        .await?;
-        process.reap()
-    }
-
-    fn kill(&self) {
-        if let Some(process) = &self.process
-            && process.status.is_none()
-        {
-            kill_group(process.group);
-        }
-    }
-}
-
-impl Process {
-    /// Ready when it has ended, whether it has been reaped or not.
-    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let pidfd = match &self.pidfd {
-            Some(pidfd) => pidfd,
-            // A program that has closed its output has often ended by the time that somebody asks.
-            None if self.child.is_none() || has_ended(self.group)? => return Poll::Ready(Ok(())),
-            None => self.pidfd.insert(watch(pidfd_open(self.group, PidfdFlags::NONBLOCK)?)?),
-        };
-        pidfd.poll_read_ready(cx).map_ok(drop)
-    }
-
-    /// Takes the status of a process that has ended. Its group is killed first: until it is reaped, its number cannot
-    /// have become another's.
-    fn reap(&mut self) -> io::Result<ExitStatus> {
-        kill_group(self.group);
-        let child = self.child.take().ok_or(io::ErrorKind::NotFound)?;
-        let ended = descendants::reap(child)?;
-        // What its own dead children have used is in it.
-        self.task.charge(ended.rusage.utime + ended.rusage.stime);
-        self.status = Some(ended.status);
-        descendants::look();
-        Ok(ended.status)
-    }
-
-    /// Waits for the end of a process that was killed, and reaps it.
-    async fn bury(mut self) {
-        let ended = std::future::poll_fn(|cx| self.poll_ended(cx)).await;
-        let pid = self.group.as_raw_nonzero();
-        let reaped = match ended {
-            Ok(()) => self.reap().map(drop),
-            // Without a descriptor to wait with, a thread waits.
-            Err(_) => match loops::spawn_blocking(move || self.reap().map(drop)).await {
-                Ok(reaped) => reaped,
-                Err(_) => Ok(()),
-            },
-        };
-        if let Err(error) = reaped {
-            tracing::warn!(pid, %error, "could not reap a child");
-        }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
-        if process.status.is_some() {
-            return;
-        }
-        kill_group(process.group);
-        // A killed process ends at once unless the kernel holds it; whoever dropped it need not wait for that. The task
-        // keeps the child's place, so a tenant cannot have more of them than its limit.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(process.bury());
-        } else if let Err(error) = process.reap() {
-            tracing::warn!(pid = process.group.as_raw_nonzero(), %error, "could not reap a child");
-        }
-    }
-}
-
-impl Stderr {
-    /// Takes what is there; ready at the end of the stream.
-    fn poll_collect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut chunk = Vec::with_capacity(4096);
-        loop {
-            chunk.clear();
-            match poll_read(&mut self.pipe, cx, &mut chunk) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !chunk.is_empty() => {
-                    let room = MAX_STDERR - self.kept.len();
-                    self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                }
-                Poll::Ready(_) => {
-                    self.pipe = None;
-                    return Poll::Ready(());
-                }
-            }
-        }
-    }
-}
-
-/// Reads into the spare room of `bytes`; adds nothing at the end of the stream, and where there is none.
-fn poll_read(pipe: &mut Option<Receiver>, cx: &mut Context<'_>, bytes: &mut Vec<u8>) -> Poll<io::Result<()>> {
-    let Some(pipe) = pipe else { return Poll::Ready(Ok(())) };
-    bytes.resize(bytes.capacity(), 0);
-    let mut buffer = ReadBuf::new(bytes);
-    let result = Pin::new(pipe).poll_read(cx, &mut buffer);
-    let filled = buffer.filled().len();
-    bytes.truncate(filled);
-    result
-}
-
-/// Sets a child's own limits. It has begun by then, which is early enough for what they are against.
-fn bound(child: Pid, cpu: Duration) {
-    // The signal at the lower bound on CPU time tells this end from others.
-    let cpu = cpu.as_secs() + 1;
-    let bounds = [(Limit::Cpu, cpu, cpu + 1), (Limit::Core, 0, 0), (Limit::Nofile, MAX_DESCRIPTORS, MAX_DESCRIPTORS)];
-    for (resource, current, maximum) in bounds {
-        // A child that has ended already needs none.
-        let _ = prlimit(Some(child), resource, Rlimit { current: Some(current), maximum: Some(maximum) });
-    }
-}
-
-/// Whether a child has ended. It is not reaped by that.
-fn has_ended(child: Pid) -> io::Result<bool> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    Ok(waitid(WaitId::Pid(child), options)?.is_some())
-}
-
-/// Kills a process group. One that has no member left is no error.
-fn kill_group(group: Pid) {
-    let _ = kill_process_group(group, Signal::KILL);
-}
-
-/// A program's arguments, and the open files that they name.
-struct Arguments {
-    words: Vec<String>,
-    files: Vec<OwnedFd>,
-}
 
 /// Why no program was started.
 enum Unspawned {
@@ -283,47 +35,6 @@ enum Unspawned {
 impl From<Error> for Unspawned {
     fn from(error: Error) -> Unspawned {
         Unspawned::Failed(error)
-    }
-}
-
-impl Arguments {
-    /// Opens the paths among the words where the grants say, and puts names of what was opened in their place, unless the
-    /// grant wants the text.
-    ///
-    /// The names are the host's own descriptors: the child opens through them what the host has opened, and whatever the
-    /// path leads to by then does not matter. Nothing is opened for reading or writing yet, that is for the child to do.
-    fn confine(program: &str, mut words: Vec<String>, paths: &[PlannedPath]) -> Result<Arguments, Unspawned> {
-        let mut files = Vec::new();
-        for PlannedPath { index, places, pass } in paths {
-            let mut opened = None;
-            for place in places {
-                let file = match open_beneath(&place.root, &place.relative, OFlags::PATH) {
-                    Ok(file) => file,
-                    Err(OpenError::Outside) => {
-                        let path = words[*index].clone();
-                        let access = Access::Process { program: program.to_owned(), args: words };
-                        return Err(Unspawned::Denied(Box::new(Denial::link(&path, access))));
-                    }
-                    Err(OpenError::NotFound) => return Err(Error::NotFound(words[*index].clone()).into()),
-                    Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned()).into()),
-                    Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned()).into()),
-                    Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string()).into()),
-                };
-                // The tenant's comes first, and is what counts.
-                opened.get_or_insert(file);
-            }
-            if let (Pass::Descriptor, Some(file)) = (pass, opened) {
-                words[*index] = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-                files.push(file);
-            }
-        }
-        if !files.is_empty() && !matches!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable)) {
-            tracing::error!(
-                "programs cannot open what this host opens for them, because its file has capabilities or a set-user-ID bit"
-            );
-            return Err(Error::Io("the host cannot pass files on".to_owned()).into());
-        }
-        Ok(Arguments { words, files })
     }
 }
 
@@ -342,7 +53,7 @@ impl Host for ObjectView<'_> {
         let Ok(Some(place)) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
-        let places = Places { _line: line, _tenant: place };
+        let places = Places::new(line, place);
         self.call.ledger.used(Access::Process { program: program.clone(), args: args.clone() });
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = loops::spawn_blocking(move || {
