@@ -14,7 +14,8 @@ use toml::Spanned;
 pub use self::raw::RawListener;
 use self::raw::{Client, Mode, Network, Peer, RawTls};
 use super::load::{ConfigError, Document};
-use super::{RawTenants, absolute, nearest};
+use super::nearest;
+use super::parts::{RawTenants, absolute};
 
 /// Bytes of the longest path that a Unix socket can have (`sun_path` in unix(7), without its NUL).
 const MAX_SOCKET_PATH: usize = 107;

@@ -1,15 +1,15 @@
 //! The files of a configuration, the main one and those that it includes, put together.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use super::DEFAULT_FILE;
 use super::listener::{Listener, RawListener, listeners};
 use super::load::{ConfigError, Document};
-use super::raw::RawTenant;
+use super::raw::{RawConfig, RawTenant};
 use super::units::Name;
+use super::{Audit, DEFAULT_FILE, Server};
 
 /// One file of a configuration, as it was typed.
 pub struct Part<'a> {
@@ -23,6 +23,29 @@ pub struct Part<'a> {
     pub listener: Vec<Spanned<RawListener>>,
     /// Its tenants.
     pub tenants: BTreeMap<Name, Spanned<RawTenant>>,
+}
+
+/// What only the main file says.
+pub struct Common {
+    /// What concerns all tenants together.
+    pub server: Server,
+    /// The audit file.
+    pub audit: Option<Audit>,
+    /// Directories of further files.
+    pub include: Vec<PathBuf>,
+}
+
+impl RawConfig {
+    /// What the main file shares with others, and what it alone says.
+    pub fn take_apart<'a>(
+        self,
+        document: Document<'a>,
+        directory: &'a Path,
+        file: Option<&'a Path>,
+    ) -> (Part<'a>, Common) {
+        let part = Part { document, directory, file, listener: self.listener, tenants: self.tenants };
+        (part, Common { server: self.server, audit: self.audit, include: self.include })
+    }
 }
 
 /// A tenant as it was typed.
@@ -74,4 +97,9 @@ pub fn listeners_of(parts: &mut [Part<'_>], tenants: &RawTenants) -> Result<Vec<
         all.extend(listeners);
     }
     Ok(all)
+}
+
+/// The path without needless parts. A relative one is relative to `directory`.
+pub fn absolute(directory: &Path, path: &Path) -> PathBuf {
+    directory.join(path).components().collect()
 }
