@@ -1,11 +1,15 @@
 //! The audit records, a JSON object in a line each.
 
-use std::borrow::Cow;
+mod shape;
+mod text;
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use self::shape::{Counts, Denial, Head, Invocation, Lost, Named, Refusal, Word, Words};
+use self::text::{hash_words, stamp, visible};
 use super::ledger::{Denied, Entries};
 use super::refusals::Counted;
 use super::writer::Lines;
@@ -51,128 +55,6 @@ pub struct Course<'a> {
     pub bytes: u64,
     /// The most memory in use, in bytes.
     pub memory: usize,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Head<'a> {
-    time: String,
-    event: &'static str,
-    tenant: &'a str,
-    identity: String,
-    listener: &'a str,
-    source: &'a str,
-    invocation: u64,
-    command: &'a str,
-    digest: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Invocation<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    #[serde(flatten)]
-    arguments: Words<'a>,
-    grants: Vec<Named<'a>>,
-    #[serde(skip_serializing_if = "is_none")]
-    more_grants: u64,
-    denials: u64,
-    outcome: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'a str>,
-    cpu_seconds: f64,
-    wall_seconds: f64,
-    bytes: u64,
-    peak_memory: usize,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Denial<'a> {
-    #[serde(flatten)]
-    head: Head<'a>,
-    key: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access: Option<Named<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant: Option<String>,
-    times: u64,
-}
-
-#[derive(Serialize)]
-struct Refusal<'a> {
-    time: String,
-    event: &'static str,
-    listener: &'a str,
-    source: &'a str,
-    reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct Counts<'a> {
-    time: String,
-    event: &'static str,
-    tenant: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'a str>,
-    #[serde(flatten)]
-    word: Word<'a>,
-    outcome: &'static str,
-    times: u64,
-}
-
-#[derive(Serialize)]
-enum Word<'a> {
-    #[serde(rename = "command")]
-    Full(&'a str),
-    #[serde(rename = "command-blake3")]
-    Hash(String),
-}
-
-#[derive(Serialize)]
-struct Lost {
-    time: String,
-    event: &'static str,
-    records: u64,
-}
-
-/// An access as it is recorded: whole, or with what the client may have typed replaced by its hash.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Named<'a> {
-    Full(&'a Access),
-    #[serde(rename_all = "kebab-case")]
-    Process {
-        kind: &'static str,
-        program: &'a str,
-        arguments_blake3: String,
-    },
-    #[serde(rename_all = "kebab-case")]
-    Unknown {
-        kind: &'static str,
-        program_blake3: String,
-        arguments_blake3: String,
-    },
-    #[serde(rename_all = "kebab-case")]
-    Digest {
-        kind: &'static str,
-        path_blake3: String,
-    },
-}
-
-#[derive(Serialize)]
-enum Words<'a> {
-    #[serde(rename = "arguments")]
-    Full(&'a [String]),
-    #[serde(rename = "arguments-blake3")]
-    Hash(String),
 }
 
 /// The records of one invocation: one for each denial, and then its own.
@@ -336,21 +218,6 @@ fn head<'a>(origin: &Origin<'a>, event: &'static str, time: SystemTime) -> Head<
     }
 }
 
-/// RFC 3339, in UTC.
-fn stamp(time: SystemTime) -> String {
-    humantime::format_rfc3339_micros(time).to_string()
-}
-
-/// BLAKE3 of words, each preceded by its length in eight bytes, so that different lists have different hashes.
-fn hash_words(words: &[String]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for word in words {
-        hasher.update(&(word.len() as u64).to_le_bytes());
-        hasher.update(word.as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
 fn push(lines: &mut Lines, record: &impl Serialize) {
     match serde_json::to_string(record) {
         Ok(text) => {
@@ -363,124 +230,5 @@ fn push(lines: &mut Lines, record: &impl Serialize) {
     }
 }
 
-/// JSON in which no character drives a terminal or breaks a line. It leaves some as they are that do, in strings alone.
-fn visible(json: &str) -> Cow<'_, str> {
-    if json.is_ascii() && !json.contains('\u{7f}') {
-        return Cow::Borrowed(json);
-    }
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        match character {
-            '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                text.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
-            _ => text.push(character),
-        }
-    }
-    Cow::Owned(text)
-}
-
-fn is_none(count: &u64) -> bool {
-    *count == 0
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::Ledger;
-    use crate::identity::Credential;
-    use crate::policy;
-
-    fn identity() -> Identity {
-        let credential = Credential::Token("ci".to_owned());
-        Identity { credential, listener: "127.0.0.1:1".into(), peer: "127.0.0.1:5".into() }
-    }
-
-    fn origin(identity: &Identity, arguments: Arguments, mode: Mode) -> Origin<'_> {
-        Origin { tenant: "t", mode, identity, invocation: 7, command: "c", digest: blake3::hash(b"x"), arguments }
-    }
-
-    fn course<'a>(args: &'a [String], ledger: &Ledger) -> Course<'a> {
-        Course {
-            args,
-            entries: ledger.take(),
-            unmet: vec![Unmet::Variable("LANG".to_owned())],
-            outcome: "failed",
-            cause: Some("why"),
-            cpu: Duration::from_micros(1500),
-            wall: Duration::from_secs(2),
-            bytes: 3,
-            memory: 65_536,
-        }
-    }
-
-    fn parse(lines: &Lines) -> Vec<serde_json::Value> {
-        let text = std::str::from_utf8(&lines.bytes).unwrap();
-        assert_eq!(text.lines().count() as u64, lines.count);
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    fn ledger() -> Ledger {
-        let ledger = Ledger::default();
-        ledger.used(Access::Process { program: "/p".to_owned(), args: vec!["a".to_owned()] });
-        ledger.denied(&policy::Denial::link("/x", Access::Digest { path: "/x".to_owned() }));
-        ledger
-    }
-
-    #[test]
-    fn an_invocation_is_one_line_and_each_denial_another() {
-        let args = ["a b".to_owned(), "\n{\"forged\":1}\u{9b}".to_owned()];
-        let lines = lines(&origin(&identity(), Arguments::Full, Mode::Enforce), &course(&args, &ledger()));
-        assert!(!lines.bytes.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n'));
-        assert!(!String::from_utf8_lossy(&lines.bytes).contains('\u{9b}'));
-        let [denial, invocation] = &parse(&lines)[..] else { panic!("{}", lines.count) };
-        assert_eq!(denial["event"], "denial");
-        assert_eq!(denial["access"], serde_json::json!({"kind": "digest", "path": "/x"}));
-        assert_eq!((&denial["key"], &denial["times"]), (&serde_json::Value::Null, &serde_json::json!(1)));
-        let mut expected = serde_json::json!({
-            "event": "invocation", "tenant": "t", "identity": "token ci", "listener": "127.0.0.1:1", "source": "127.0.0.1:5", "invocation": 7,
-            "command": "c", "digest": blake3::hash(b"x").to_hex().to_string(), "arguments": args,
-            "grants": [{"kind": "process", "program": "/p", "args": ["a"]}], "denials": 1, "outcome": "failed",
-            "cause": "why", "cpu-seconds": 0.0015, "wall-seconds": 2.0, "bytes": 3, "peak-memory": 65_536,
-        });
-        expected["time"] = invocation["time"].clone();
-        assert_eq!(*invocation, expected);
-        let time = invocation["time"].as_str().unwrap();
-        assert!(time.ends_with('Z') && humantime::parse_rfc3339(time).is_ok(), "{time}");
-    }
-
-    #[test]
-    fn nothing_that_was_typed_is_in_a_record_with_hashes() {
-        let args = ["secret".to_owned()];
-        let ledger = Ledger::default();
-        ledger.used(Access::Process { program: "/p".to_owned(), args: args.to_vec() });
-        ledger.used(Access::Digest { path: "/secret".to_owned() });
-        ledger.denied(&policy::Denial::link("/secret", Access::Digest { path: "/secret".to_owned() }));
-        let program = Access::Process { program: "/secret".to_owned(), args: vec![] };
-        ledger.denied(&policy::Denial::link("/secret", program));
-        let mut course = course(&args, &ledger);
-        course.cause = Some("secret");
-        let lines = lines(&origin(&identity(), Arguments::Hash, Mode::Enforce), &course);
-        assert!(!String::from_utf8_lossy(&lines.bytes).contains("secret"));
-        let invocation = &parse(&lines)[2];
-        assert_eq!(invocation["arguments-blake3"], hash_words(&args));
-        assert_eq!(invocation["grants"][0]["arguments-blake3"].as_str().map(str::len), Some(64));
-    }
-
-    #[test]
-    fn different_words_have_different_hashes() {
-        let hash = |words: &[&str]| hash_words(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
-        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
-        assert_ne!(hash(&[""]), hash(&[]));
-    }
-
-    #[test]
-    fn the_audit_mode_records_what_is_asked_for_in_vain() {
-        let lines = lines(&origin(&identity(), Arguments::Full, Mode::Audit), &course(&[], &ledger()));
-        let records = parse(&lines);
-        assert_eq!(records[0]["event"], "would-be-denied");
-        assert_eq!(records[1]["event"], "would-be-denied");
-        assert_eq!(records[1]["grant"], "[tenants.t.grants.environment]\n\"LANG\" = \"\"");
-        assert_eq!(records[2]["event"], "invocation");
-    }
-}
+mod tests;
