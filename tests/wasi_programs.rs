@@ -1,4 +1,4 @@
-//! Programs that never heard of wasmline: their words, their streams, their exit.
+//! Programs that never heard of wasmline: their words, their streams, their clocks, their exit.
 
 use crate::support::{HostBuilder, guests};
 
@@ -56,4 +56,26 @@ fn any_version_of_preview_2_runs() {
         let host = HostBuilder::new().guest("hello", &other).start();
         host.connect().reply("hello you").is(["hello you"]);
     }
+}
+
+#[test]
+fn what_a_program_prints_arrives_before_it_is_answered() {
+    let host = HostBuilder::new().fixture("wasi-files").sidecar("wasi-files", "stdin = \"connection\"\n").start();
+    let mut client = host.connect();
+    client.send("wasi-files ask\n");
+    client.expect("name? ");
+    client.send("Ada\n");
+    client.expect("hello Ada\n");
+    client.reply("echo on").is(["on"]);
+}
+
+#[test]
+fn clocks_and_randomness_work() {
+    let host = HostBuilder::new().fixture("wasi-files").start();
+    let mut client = host.connect();
+    let mut says = |act: &str| client.reply(format!("wasi-files {act}")).lines.join("\n");
+    let seconds: u64 = says("clock").parse().expect("a number");
+    assert!(seconds > 1_700_000_000, "{seconds}");
+    let (one, two) = (says("random"), says("random"));
+    assert!(one.len() >= 32 && one != two, "{one} {two}");
 }

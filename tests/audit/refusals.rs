@@ -1,0 +1,56 @@
+//! Lines that do not begin: they are counted, and records tell how many they were.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{audited, records_in, refused, steady};
+use crate::support::{HostBuilder, eventually};
+
+#[test]
+fn lines_that_do_not_begin_are_counted() {
+    let (builder, audit) = audited(HostBuilder::new().limit("lines-per-second = 5"), "");
+    let host = builder.start();
+    let began = Instant::now();
+    let mut client = host.connect();
+    client.send("echo x\n".repeat(500));
+    let served = (0..500).filter(|_| client.line() == "x").count();
+    assert!(served < 500);
+    let too_many = 500 - served as u64;
+    eventually("all of them are told", || refused(&audit, "overloaded") == too_many);
+    let records = records_in(&audit);
+    let told: Vec<&Value> = records.iter().filter(|record| record["event"] == "line-refused").collect();
+    assert!(told.len() as u64 <= began.elapsed().as_secs() + 1, "more than one in a second: {told:#?}");
+    assert_eq!(records.len(), served + told.len());
+    let mut first = steady(told[0]);
+    first.as_object_mut().expect("an object").remove("times");
+    assert_eq!(
+        first,
+        json!({
+            "event": "line-refused", "tenant": "default", "identity": "listener",
+            "listener": host.address().to_string(), "source": client.address().to_string(), "command": "echo",
+            "outcome": "overloaded",
+        })
+    );
+}
+
+#[test]
+fn commands_that_there_are_not_are_counted_and_a_drain_tells_of_the_last() {
+    let (builder, audit) = audited(HostBuilder::new(), "");
+    let mut host = builder.start();
+    let mut clients = [host.connect(), host.connect()];
+    for client in &mut clients {
+        client.send("unheard-of\n".repeat(100));
+        client.expect("Command not found.\n".repeat(100));
+    }
+    // Sooner or later than it would have been written anyway.
+    host.signal(Signal::TERM);
+    assert!(host.wait_for_exit().success());
+    assert_eq!(refused(&audit, "not-found"), 200);
+    let records = records_in(&audit);
+    assert!(records.iter().all(|record| record["command"] == "unheard-of"), "{records:#?}");
+    for client in &clients {
+        assert!(records.iter().any(|record| record["source"] == client.address().to_string()), "{records:#?}");
+    }
+}
