@@ -8,11 +8,11 @@ use std::sync::Arc;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime_wasi::FsPerms;
-use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemView};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystemCtxView, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Advice, DescriptorFlags, DirectoryEntry, ErrorCode, HostDescriptor, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
 
 use super::listing::Listing;
 use super::open::{self, Wanted};
@@ -83,7 +83,7 @@ fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 Ok(wanted) => wanted,
                 Err(error) => return Ok((Err(error),)),
             };
-            if wanted.writes() && refuses_change(state, &fd, &path)? {
+            if wanted.writes() && refuses_change(state, &fd, &path) {
                 return Ok((Err(ErrorCode::NotPermitted),));
             }
             reads(state, &fd);
@@ -126,23 +126,17 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 
 /// These are wasmtime's, laid to the directory's grant here.
 fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    define(types, "[method]descriptor.stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
-        Box::pin(async move {
-            reads(state, &fd);
-            theirs(state, [fd], move |files, [fd]| now(files.stat_at(fd, at, path))).await
-        })
+    forward(types, "stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
+        reads(state, &fd);
+        ([fd], move |files, [fd]| now(files.stat_at(fd, at, path)))
     })?;
-    define(types, "[method]descriptor.readlink-at", |state, (fd, path): (Handle, String)| {
-        Box::pin(async move {
-            reads(state, &fd);
-            theirs(state, [fd], |files, [fd]| now(files.readlink_at(fd, path))).await
-        })
+    forward(types, "readlink-at", |state, (fd, path): (Handle, String)| {
+        reads(state, &fd);
+        ([fd], |files, [fd]| now(files.readlink_at(fd, path)))
     })?;
-    define(types, "[method]descriptor.metadata-hash-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
-        Box::pin(async move {
-            reads(state, &fd);
-            theirs(state, [fd], move |files, [fd]| now(files.metadata_hash_at(fd, at, path))).await
-        })
+    forward(types, "metadata-hash-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
+        reads(state, &fd);
+        ([fd], move |files, [fd]| now(files.metadata_hash_at(fd, at, path)))
     })
 }
 
@@ -152,7 +146,7 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type Times = (Handle, PathFlags, String, NewTimestamp, NewTimestamp);
     define(types, "[method]descriptor.set-times-at", |state, (fd, at, path, access, change): Times| {
         Box::pin(async move {
-            if refuses_change(state, &fd, &path)? {
+            if refuses_change(state, &fd, &path) {
                 return Ok((Err(ErrorCode::NotPermitted),));
             }
             let (last_access, last_modification) = match (timespec(access), timespec(change)) {
@@ -166,59 +160,39 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         })
     })?;
     type Path1 = (Handle, String);
-    define(types, "[method]descriptor.create-directory-at", |state, (fd, path): Path1| {
-        Box::pin(async move {
-            refuses_change(state, &fd, &path)?;
-            theirs(state, [fd], |files, [fd]| now(files.create_directory_at(fd, path))).await
-        })
+    forward(types, "create-directory-at", |state, (fd, path): Path1| {
+        refuses_change(state, &fd, &path);
+        ([fd], |files, [fd]| now(files.create_directory_at(fd, path)))
     })?;
-    define(types, "[method]descriptor.remove-directory-at", |state, (fd, path): Path1| {
-        Box::pin(async move {
-            refuses_change(state, &fd, &path)?;
-            theirs(state, [fd], |files, [fd]| now(files.remove_directory_at(fd, path))).await
-        })
+    forward(types, "remove-directory-at", |state, (fd, path): Path1| {
+        refuses_change(state, &fd, &path);
+        ([fd], |files, [fd]| now(files.remove_directory_at(fd, path)))
     })?;
-    define(types, "[method]descriptor.unlink-file-at", |state, (fd, path): Path1| {
-        Box::pin(async move {
-            refuses_change(state, &fd, &path)?;
-            theirs(state, [fd], |files, [fd]| now(files.unlink_file_at(fd, path))).await
-        })
+    forward(types, "unlink-file-at", |state, (fd, path): Path1| {
+        refuses_change(state, &fd, &path);
+        ([fd], |files, [fd]| now(files.unlink_file_at(fd, path)))
     })?;
-    define(types, "[method]descriptor.symlink-at", |state, (fd, old, new): (Handle, String, String)| {
-        Box::pin(async move {
-            refuses_change(state, &fd, &new)?;
-            theirs(state, [fd], |files, [fd]| now(files.symlink_at(fd, old, new))).await
-        })
+    forward(types, "symlink-at", |state, (fd, old, new): (Handle, String, String)| {
+        refuses_change(state, &fd, &new);
+        ([fd], |files, [fd]| now(files.symlink_at(fd, old, new)))
     })?;
-    define(types, "[method]descriptor.rename-at", |state, (fd, old, to, new): (Handle, String, Handle, String)| {
-        Box::pin(async move {
-            let _ = refuses_change(state, &fd, &old)? || refuses_change(state, &to, &new)?;
-            theirs(state, [fd, to], |files, [fd, to]| now(files.rename_at(fd, old, to, new))).await
-        })
+    forward(types, "rename-at", |state, (fd, old, to, new): (Handle, String, Handle, String)| {
+        let _ = refuses_change(state, &fd, &old) || refuses_change(state, &to, &new);
+        ([fd, to], |files, [fd, to]| now(files.rename_at(fd, old, to, new)))
     })?;
     type Link = (Handle, PathFlags, String, Handle, String);
-    define(types, "[method]descriptor.link-at", |state, (fd, at, old, to, new): Link| {
-        Box::pin(async move {
-            let _ = refuses_change(state, &fd, &old)? || refuses_change(state, &to, &new)?;
-            theirs(state, [fd, to], move |files, [fd, to]| now(files.link_at(fd, at, old, to, new))).await
-        })
+    forward(types, "link-at", |state, (fd, at, old, to, new): Link| {
+        let _ = refuses_change(state, &fd, &old) || refuses_change(state, &to, &new);
+        ([fd, to], move |files, [fd, to]| now(files.link_at(fd, at, old, to, new)))
     })
 }
 
 /// What is done with a descriptor itself: wasmtime's, all of it.
 fn descriptors(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    define(types, "[method]descriptor.stat", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.stat(fd))))
-    })?;
-    define(types, "[method]descriptor.get-type", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.get_type(fd))))
-    })?;
-    define(types, "[method]descriptor.get-flags", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.get_flags(fd))))
-    })?;
-    define(types, "[method]descriptor.metadata-hash", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.metadata_hash(fd))))
-    })?;
+    forward(types, "stat", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.stat(fd))))?;
+    forward(types, "get-type", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.get_type(fd))))?;
+    forward(types, "get-flags", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.get_flags(fd))))?;
+    forward(types, "metadata-hash", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.metadata_hash(fd))))?;
     define(types, "[method]descriptor.is-same-object", |state, (one, two): (Handle, Handle)| {
         Box::pin(async move {
             let same = theirs(state, [one, two], |files, [one, two]| {
@@ -229,31 +203,27 @@ fn descriptors(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         })
     })?;
     type Times = (Handle, NewTimestamp, NewTimestamp);
-    define(types, "[method]descriptor.set-times", |state, (fd, access, change): Times| {
-        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.set_times(fd, access, change))))
+    forward(types, "set-times", |_, (fd, access, change): Times| {
+        ([fd], move |files, [fd]| now(files.set_times(fd, access, change)))
     })
 }
 
 /// What is done with the contents of a file that is open: wasmtime's too.
 fn contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    define(types, "[method]descriptor.read", |state, (fd, length, offset): (Handle, u64, u64)| {
-        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.read(fd, length, offset))))
+    forward(types, "read", |_, (fd, length, offset): (Handle, u64, u64)| {
+        ([fd], move |files, [fd]| now(files.read(fd, length, offset)))
     })?;
-    define(types, "[method]descriptor.write", |state, (fd, bytes, offset): (Handle, Vec<u8>, u64)| {
-        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.write(fd, bytes, offset))))
+    forward(types, "write", |_, (fd, bytes, offset): (Handle, Vec<u8>, u64)| {
+        ([fd], move |files, [fd]| now(files.write(fd, bytes, offset)))
     })?;
-    define(types, "[method]descriptor.set-size", |state, (fd, size): (Handle, u64)| {
-        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.set_size(fd, size))))
+    forward(types, "set-size", |_, (fd, size): (Handle, u64)| {
+        ([fd], move |files, [fd]| now(files.set_size(fd, size)))
     })?;
-    define(types, "[method]descriptor.advise", |state, (fd, offset, length, advice): (Handle, u64, u64, Advice)| {
-        Box::pin(theirs(state, [fd], move |files, [fd]| now(files.advise(fd, offset, length, advice))))
+    forward(types, "advise", |_, (fd, offset, length, advice): (Handle, u64, u64, Advice)| {
+        ([fd], move |files, [fd]| now(files.advise(fd, offset, length, advice)))
     })?;
-    define(types, "[method]descriptor.sync", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.sync(fd))))
-    })?;
-    define(types, "[method]descriptor.sync-data", |state, (fd,): (Handle,)| {
-        Box::pin(theirs(state, [fd], |files, [fd]| now(files.sync_data(fd))))
-    })
+    forward(types, "sync", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.sync(fd))))?;
+    forward(types, "sync-data", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.sync_data(fd))))
 }
 
 /// Making a stream touches no file; it is read and written by way of ours.
@@ -305,6 +275,26 @@ where
     })
 }
 
+/// Defines a function on descriptors that is wasmtime's, done in a job: `prepare` says with which descriptors, and what.
+fn forward<P, T, A, const N: usize>(
+    types: &mut LinkerInstance<'_, State>,
+    name: &str,
+    prepare: fn(&State, P) -> ([Handle; N], A),
+) -> wasmtime::Result<()>
+where
+    P: ComponentNamedList + Lift + Send + 'static,
+    A: FnOnce(&mut WasiFilesystemCtxView<'_>, [Handle; N]) -> Option<FsResult<T>> + Send + 'static,
+    T: Send + 'static,
+    (Answer<T>,): ComponentNamedList + Lower + 'static,
+{
+    types.func_wrap_async(&format!("[method]descriptor.{name}"), move |mut store, params| {
+        Box::new(async move {
+            let (descriptors, act) = prepare(store.data(), params);
+            theirs(store.data_mut(), descriptors, act).await
+        })
+    })
+}
+
 /// Does something with a directory in a job. It is short: nothing there waits for more than the disk.
 async fn with_directory<T: Send + 'static>(
     state: &mut State,
@@ -323,20 +313,20 @@ fn reads(state: &State, fd: &Handle) {
 }
 
 /// Whether the directory is read-only, and so refuses what is about to be changed at `path`: then the operator is told.
-/// What is not refused is laid to the directory's grant.
-fn refuses_change(state: &State, fd: &Handle, path: &str) -> wasmtime::Result<bool> {
+/// What is not refused is laid to the directory's grant. A handle that is none is found out by what is done next.
+fn refuses_change(state: &State, fd: &Handle, path: &str) -> bool {
     let call = &state.call;
-    match state.objects.get(fd)? {
-        Descriptor::Dir(directory) if directory.perms == FsPerms::ReadOnly => {
+    match state.objects.get(fd) {
+        Ok(Descriptor::Dir(directory)) if directory.perms == FsPerms::ReadOnly => {
             let grants = &call.command.grants;
             if let Some(open) = call.directories.directory(grants, fd) {
                 call.log_denial(&grants.write_denial(open, Path::new(path)));
             }
-            Ok(true)
+            true
         }
         _ => {
             call.directories.mark(fd, true);
-            Ok(false)
+            false
         }
     }
 }
