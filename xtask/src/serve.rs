@@ -1,5 +1,6 @@
 //! `cargo xtask serve`: the freshly built host on the shipped commands.
 
+use std::env;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -15,6 +16,11 @@ pub fn serve(tree: &Tree, args: &[String]) -> Result {
     host.current_dir(tree.root()).arg("serve");
     if flag(args, "--config").is_none() {
         host.args(["--config", "wasmline.toml"]);
+        // That file has them in target/, where they are not if CARGO_TARGET_DIR says otherwise.
+        let named = flag(args, "--commands").is_some() || env::var_os("WASMLINE_COMMANDS").is_some();
+        if !named && tree.commands() != tree.root().join("target/commands") {
+            host.arg("--commands").arg(tree.commands());
+        }
     }
     host.args(args);
     let line = shell::shown(&host);
