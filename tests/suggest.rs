@@ -102,7 +102,7 @@ fn what_is_no_record_is_passed_over() {
     let file = builder.file("audit.jsonl", "{\"event\":\"invocation\",\"tenant\":\"default\"}\n{\"event\":\"invo");
     let mut command = wasmline();
     let outcome = pipe_into(command.arg("suggest").arg(&file), "").exited(0);
-    assert!(outcome.out().contains("What 1 recorded lines of the tenant `default` needed"), "{outcome}");
+    assert!(outcome.out().contains("# 1 recorded line of the tenant `default` needed nothing.\n"), "{outcome}");
     outcome.says(&["audit.jsonl:2: passed over"]);
     let mut command = wasmline();
     pipe_into(command.arg("suggest").args(["--tenant", "other"]).arg(&file), "").exited(1).says(&["tenant `other`"]);

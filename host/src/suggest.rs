@@ -129,7 +129,6 @@ impl Needs {
     fn text(&self, tenant: &str) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = writeln!(text, "# What {} recorded lines of the tenant `{}` needed.", self.lines, one_line(tenant));
         if self.hashed > 0 {
             let _ = writeln!(text, "# {} accesses are recorded as hashes and are not among it.", self.hashed);
         }
@@ -147,7 +146,12 @@ impl Needs {
                 let _ = writeln!(text, "#   {line}");
             }
         }
-        text
+        let lines = if self.lines == 1 { "line" } else { "lines" };
+        let of_whom = format!("{} recorded {lines} of the tenant `{}`", self.lines, one_line(tenant));
+        match text.is_empty() {
+            true => format!("# {of_whom} needed nothing.\n"),
+            false => format!("# What {of_whom} needed.\n{text}"),
+        }
     }
 
     /// The same for a sidecar, whose table says less.
