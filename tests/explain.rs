@@ -55,6 +55,8 @@ path = \"/srv/web\"
 as = \"/data\"
 [tenants.web.grants.environment]
 LANG = \"C\"
+[tenants.web.grants.tasks]
+list = true
 ";
 
 #[test]
@@ -67,6 +69,7 @@ fn what_is_allowed_is_allowed_by_a_line() {
         ("digest /srv/x/y", "CONFIG:11, tenants.web.grants.digest.read[1]"),
         ("directory /data/x", "CONFIG:13, tenants.web.grants.directory[0]"),
         ("variable LANG", "CONFIG:17, tenants.web.grants.environment.LANG"),
+        ("tasks list", "CONFIG:19, tenants.web.grants.tasks.list"),
     ] {
         explained.says(words, 0, &["allowed", &format!("  tenant `web`: allows it by {place}"), asks]);
     }
@@ -117,6 +120,18 @@ fn what_is_denied_is_denied_with_the_lines_that_would_allow_it() {
             asks,
         ],
     );
+    explained.says(
+        "tasks stop",
+        1,
+        &[
+            "denied",
+            "  tenant `web`: running commands may not be stopped here",
+            "    this would allow it in CONFIG:",
+            "      [tenants.web.grants.tasks]",
+            "      stop = true",
+            asks,
+        ],
+    );
     explained.of("variable HOME").exited(1);
 }
 
@@ -156,6 +171,7 @@ fn what_cannot_be_said_is_neither() {
         ("process", "process PROGRAM"),
         ("digest /a /b", "digest FILE"),
         ("directory /a wrte", "directory PATH [write]"),
+        ("tasks see", "tasks list|stop"),
         ("files /a", "invalid value 'files'"),
     ] {
         explained.of(words).exited(2).says(&[text]);

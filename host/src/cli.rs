@@ -91,6 +91,7 @@ pub struct Bare {
                         process PROGRAM [ARG]…   to run a program\n  \
                         digest FILE              to hash a file\n  \
                         directory PATH [write]   to find a directory open; PATH is what a program calls it\n  \
+                        tasks list|stop          to see or stop the tenant's running commands\n  \
                         variable NAME            to find an environment variable\n\n\
                         Exit status: 0 when it is allowed, 1 when it is denied, 2 when that cannot be said.")]
 pub struct Explain {
@@ -103,7 +104,7 @@ pub struct Explain {
     /// The command
     pub command: String,
     /// What kind of thing it wants
-    #[arg(value_name = "KIND", value_parser = ["process", "digest", "directory", "variable"])]
+    #[arg(value_name = "KIND", value_parser = ["process", "digest", "directory", "tasks", "variable"])]
     pub kind: String,
     /// What exactly
     #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]

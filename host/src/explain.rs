@@ -123,8 +123,8 @@ fn access(kind: &str, words: &[String]) -> Result<Access, String> {
         ("tasks", [word]) if word == "list" => Ok(Access::Tasks { stop: false }),
         ("tasks", [word]) if word == "stop" => Ok(Access::Tasks { stop: true }),
         ("variable", [name]) => Ok(Access::Variable { name: name.clone() }),
-        _ => Err("after the command comes `process PROGRAM [ARG]…`, `digest FILE`, `directory PATH [write]` or \
-                  `variable NAME`"
+        _ => Err("after the command comes `process PROGRAM [ARG]…`, `digest FILE`, `directory PATH [write]`, \
+                  `tasks list|stop` or `variable NAME`"
             .to_owned()),
     }
 }
