@@ -320,6 +320,8 @@ fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, until: Instant) -> Vec<(
         if asked.is_empty() {
             return read;
         }
+        // An interpreter of 20 MiB takes the better part of a minute, in which nothing else is said.
+        tracing::info!(files = asked.len(), "compiling what is not in the cache yet");
         registry.wait(&asked, until.saturating_duration_since(Instant::now()));
         for (tenant, loaded) in read.iter_mut().filter(|(_, loaded)| loaded.compiling) {
             // On top of what this reading has found, so that a file which was refused is not compiled again in vain.
