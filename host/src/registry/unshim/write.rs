@@ -116,16 +116,13 @@ impl<'a> Writer<'a> {
 
     fn instance(&mut self, instance: &'a Instance<'a>) -> Option<()> {
         let index = self.instances.take_in();
-        if index == self.shape.shim.instance {
-            self.make_memory()
-        } else if index == self.shape.fixup.instance {
-            self.fill()
-        } else if index == self.shape.fixup_arguments {
-            Some(())
-        } else if self.write_instance(index, instance).is_some() {
-            Some(())
-        } else {
-            self.put_off(Late::Instance(index, instance))
+        let Shape { shim, fixup, fixup_arguments, .. } = self.shape;
+        match index {
+            _ if index == shim.instance => self.make_memory(),
+            _ if index == fixup.instance => self.fill(),
+            // Only the fixup needs it; whoever else does will not find it.
+            _ if index == *fixup_arguments => Some(()),
+            _ => self.write_instance(index, instance).or_else(|| self.put_off(Late::Instance(index, instance))),
         }
     }
 
@@ -138,15 +135,16 @@ impl<'a> Writer<'a> {
                 self.jumps.push((index, *self.shape.behind.get(name)?));
                 Some(())
             }
-            // Whoever needs it but the fixup will not find it.
+            // As above.
             ExternalKind::Table if instance == shim.instance => Some(()),
-            // It is the same whoever exports it, and has no other.
+            // It is the program's only one, whatever it is called, and there already.
             ExternalKind::Memory if instance == program.instance => {
                 let memory = self.made.as_ref()?.memory;
                 self.memories.set(index, memory)
             }
-            _ if self.write_export(index, kind, instance, name).is_some() => Some(()),
-            _ => self.put_off(Late::Alias(index, kind, instance, name)),
+            _ => self
+                .write_export(index, kind, instance, name)
+                .or_else(|| self.put_off(Late::Alias(index, kind, instance, name))),
         }
     }
 
