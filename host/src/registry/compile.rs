@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread::Builder;
@@ -173,7 +174,8 @@ fn compile_here(output: &Path, form: Form, cpu_seconds: u64) -> Result<(), Fault
         // What is added to a program of preview 1 makes it a component of another form.
         Ok(Kind::CoreModule) => engine.precompile_component(&adapt(&wasm).map_err(Fault::File)?),
         _ => {
-            let unshimmed = if form == Form::Usual { unshim(&wasm) } else { None };
+            // A mistake that is made here costs the file what it would have gained, and no more.
+            let unshimmed = if form == Form::Usual { catch_unwind(|| unshim(&wasm)).ok().flatten() } else { None };
             let code = unshimmed.and_then(|component| engine.precompile_component(&component).ok());
             // What the author wrote has the last word, and gets the compiler's.
             code.map_or_else(|| engine.precompile_component(&wasm), Ok)

@@ -40,5 +40,9 @@ pub fn unshim(component: &[u8]) -> Option<Vec<u8>> {
     let shape = Shape::of(&items)?;
     let program = Program::read(shape.program_module)?;
     let memory = program.memory(shape.realloc)?;
-    Writer::new(&shape, &memory, program.importing(&memory)?).write(&items)
+    Writer::new(&shape, &memory, program.importing(&memory, shape.start)?).write(&items)
+}
+
+fn at<T>(items: &[T], index: u32) -> Option<&T> {
+    items.get(usize::try_from(index).ok()?)
 }

@@ -7,10 +7,11 @@ use wasm_encoder::{
     MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
 };
 use wasmparser::{
-    ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TableInit, TypeRef,
-    ValType,
+    Element, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TableInit,
+    TypeRef, ValType,
 };
 
+use super::at;
 pub use program::Program;
 
 /// What the memory's module exports: the memory, what allocates in it, and the table in which the program puts that.
@@ -46,19 +47,20 @@ pub struct Jump {
     pub ty: FuncType,
 }
 
-/// A module that does nothing but put what it imports into a table that it imports.
+/// A module that puts functions that it imports into a table that it imports, and may then call one: nothing else.
 pub struct Fixup<'a> {
-    /// What it imports everything from.
-    pub import_module: &'a str,
-    pub table: &'a str,
-    /// The functions, in the order of the table's elements, of which they are the first.
-    pub functions: Vec<Filling<'a>>,
+    pub table: Imported<'a>,
+    /// The functions with their types, in the order of the table's elements, of which they are the first.
+    pub functions: Vec<(Imported<'a>, FuncType)>,
+    /// What it calls, which takes nothing and returns nothing.
+    pub start: Option<Imported<'a>>,
 }
 
-/// A function as a fixup imports it.
-pub struct Filling<'a> {
-    pub import: &'a str,
-    pub ty: FuncType,
+/// Under which two names a module imports something.
+#[derive(Debug, Clone, Copy)]
+pub struct Imported<'a> {
+    pub module: &'a str,
+    pub name: &'a str,
 }
 
 impl Memory {
@@ -166,8 +168,7 @@ fn slot(body: &FunctionBody<'_>, index: u32, ty: &FuncType) -> Option<u32> {
 impl<'a> Fixup<'a> {
     /// Recognises one. `None` for every other module.
     pub fn read(module: &'a [u8]) -> Option<Fixup<'a>> {
-        let (mut types, mut imports, mut table, mut filled) = (Vec::new(), Vec::new(), None, None);
-        let mut from = Vec::new();
+        let (mut types, mut imports, mut table, mut filled, mut start) = (Vec::new(), Vec::new(), None, None, None);
         for payload in Parser::new(0).parse_all(module) {
             match payload.ok()? {
                 Payload::Version { .. } | Payload::CustomSection(_) | Payload::End(_) => {}
@@ -175,44 +176,42 @@ impl<'a> Fixup<'a> {
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         let import = import.ok()?;
-                        from.push(import.module);
+                        let imported = Imported { module: import.module, name: import.name };
                         match import.ty {
-                            TypeRef::Func(ty) => imports.push((import.name, ty)),
-                            TypeRef::Table(_) if table.is_none() => table = Some(import.name),
+                            TypeRef::Func(ty) => imports.push((imported, ty)),
+                            TypeRef::Table(_) if table.is_none() => table = Some(imported),
                             _ => return None,
                         }
                     }
                 }
+                Payload::StartSection { func, .. } => start = Some(at(&imports, func)?.0),
                 Payload::ElementSection(section) => {
                     for element in section {
-                        let element = element.ok()?;
-                        let ElementKind::Active { table_index: None | Some(0), offset_expr } = element.kind else {
-                            return None;
-                        };
-                        let mut offset = offset_expr.get_operators_reader().into_iter();
-                        let starts = matches!(offset.next()?.ok()?, Operator::I32Const { value: 0 });
-                        let ends = matches!(offset.next()?.ok()?, Operator::End) && offset.next().is_none();
-                        let ElementItems::Functions(functions) = element.items else { return None };
-                        if !starts || !ends || filled.is_some() {
+                        let functions = elements_from_0(element.ok()?)?;
+                        if filled.replace(functions).is_some() {
                             return None;
                         }
-                        filled = Some(functions.into_iter().collect::<Result<Vec<u32>, _>>().ok()?);
                     }
                 }
                 _ => return None,
             }
         }
-        let filling = |function: u32| {
-            let (import, ty) = *at(&imports, function)?;
-            Some(Filling { import, ty: at(&types, ty)?.clone() })
+        let function = |function: u32| {
+            let (imported, ty) = *at(&imports, function)?;
+            Some((imported, at(&types, ty)?.clone()))
         };
-        let import_module = *from.first()?;
-        if from.iter().any(|module| *module != import_module) {
-            return None;
-        }
-        let functions = filled?.into_iter().map(filling).collect::<Option<_>>()?;
-        Some(Fixup { import_module, table: table?, functions })
+        Some(Fixup { table: table?, functions: filled?.into_iter().map(function).collect::<Option<_>>()?, start })
     }
+}
+
+/// The functions that are put into the first table from its beginning on.
+fn elements_from_0(element: Element<'_>) -> Option<Vec<u32>> {
+    let ElementKind::Active { table_index: None | Some(0), offset_expr } = element.kind else { return None };
+    let mut offset = offset_expr.get_operators_reader().into_iter();
+    let starts = matches!(offset.next()?.ok()?, Operator::I32Const { value: 0 });
+    let ends = matches!(offset.next()?.ok()?, Operator::End) && offset.next().is_none();
+    let ElementItems::Functions(functions) = element.items else { return None };
+    if starts && ends { functions.into_iter().collect::<Result<_, _>>().ok() } else { None }
 }
 
 /// The types of a module that has none but those of functions of numbers, which are equal if they look the same.
@@ -221,8 +220,4 @@ fn plain_types(section: wasmparser::TypeSectionReader<'_>) -> Option<Vec<FuncTyp
     let plain = |ty: &FuncType| ty.params().iter().chain(ty.results()).all(number);
     let types = section.into_iter_err_on_gc_types().collect::<Result<Vec<_>, _>>().ok()?;
     types.iter().all(plain).then_some(types)
-}
-
-fn at<T>(items: &[T], index: u32) -> Option<&T> {
-    items.get(usize::try_from(index).ok()?)
 }

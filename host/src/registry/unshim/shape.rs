@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, Export, ExternalKind, Instance};
+use wasmparser::{CanonicalFunction, CanonicalOption, ComponentAlias, ExternalKind, Instance, InstantiationArg};
 
+use super::at;
 use super::items::Item;
-use super::modules::{Fixup, Shim};
+use super::modules::{Fixup, Imported, Shim};
 
 /// A module of a component and its only instance, by their indices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,20 +20,29 @@ pub struct Shape<'a> {
     pub program: Role,
     pub shim: Role,
     pub fixup: Role,
-    /// The inline instance that the fixup is instantiated with.
-    pub fixup_arguments: u32,
+    /// The inline instances that the fixup is instantiated with.
+    pub fixup_arguments: Vec<u32>,
     /// The core function that stands behind each one that the shim exports.
     pub behind: HashMap<&'a str, u32>,
     pub program_module: &'a [u8],
     /// The name under which the program exports what allocates for the functions that it imports, if any of them needs it.
     pub realloc: Option<&'a str>,
+    /// The name under which the program exports what the fixup calls.
+    pub start: Option<&'a str>,
 }
 
-/// What a core index space of functions or tables has.
+/// What a core instance exports.
 #[derive(Clone, Copy)]
-enum Defined<'a> {
-    Export { of: u32, name: &'a str },
-    Otherwise,
+struct Exported<'a> {
+    of: u32,
+    name: &'a str,
+}
+
+/// What an instance is made with.
+struct Argument<'a> {
+    /// Its index among the component's own items, if it has one.
+    index: Option<u32>,
+    exported: Option<Exported<'a>>,
 }
 
 /// The core items of a component, by their indices.
@@ -40,8 +50,9 @@ enum Defined<'a> {
 struct Core<'a> {
     modules: Vec<&'a [u8]>,
     instances: Vec<&'a Instance<'a>>,
-    functions: Vec<Defined<'a>>,
-    tables: Vec<Defined<'a>>,
+    /// Those that an instance exports, and the others.
+    functions: Vec<Option<Exported<'a>>>,
+    tables: Vec<Option<Exported<'a>>>,
 }
 
 impl<'a> Shape<'a> {
@@ -49,45 +60,44 @@ impl<'a> Shape<'a> {
     pub fn of(items: &'a [Item<'a>]) -> Option<Shape<'a>> {
         let core = Core::of(items);
         let (fixup, found) = only(core.instantiated().filter_map(|role| Some((role, core.fixup(role)?))))?;
-        let Instance::Instantiate { args, .. } = core.instance(fixup.instance)? else { return None };
-        let [argument] = &**args else { return None };
-        let Instance::FromExports(arguments) = core.instance(argument.index)? else { return None };
-        if argument.name != found.import_module {
-            return None;
-        }
-
-        let table = exported(arguments, ExternalKind::Table, found.table)?;
-        let Defined::Export { of: shim, name: table } = *core.tables.get(usize::try_from(table).ok()?)? else {
-            return None;
-        };
-        let shim = core.instantiated().find(|role| role.instance == shim)?;
+        let table = core.argument(fixup, ExternalKind::Table, found.table)?.exported?;
+        let shim = core.instantiated().find(|role| role.instance == table.of)?;
         let jumps = Shim::read(core.module(shim.module)?)?;
-        if jumps.table != table || jumps.size < found.functions.len() as u64 {
+        // A table that is too small for it traps.
+        if jumps.table != table.name || jumps.size < found.functions.len() as u64 {
             return None;
         }
         let mut behind = HashMap::new();
         for (name, jump) in jumps.functions {
             // Where the two types differ the call traps.
-            let filled = found.functions.get(usize::try_from(jump.slot).ok()?).filter(|it| it.ty == jump.ty)?;
-            behind.insert(name, exported(arguments, ExternalKind::Func, filled.import)?);
+            let (import, _) = at(&found.functions, jump.slot).filter(|(_, ty)| *ty == jump.ty)?;
+            behind.insert(name, core.argument(fixup, ExternalKind::Func, *import)?.index?);
         }
 
-        let program = only(core.instantiated().filter(|role| core.takes_from(*role, shim.instance)))?;
-        let roles = [program, shim, fixup];
-        let early = core.instantiated().filter(|role| role.instance <= fixup.instance);
-        let modules = core.instantiated().filter(|role| roles.iter().any(|it| it.module == role.module));
-        // All three, each made once, and no other before the last of them: in which order they are made is about to change.
-        if early.count() != roles.len() || modules.count() != roles.len() || program == shim || program == fixup {
+        let program = only(core.instantiated().filter(|role| *role != fixup && core.takes_from(*role, shim.instance)))?;
+        let start = match found.start {
+            Some(import) => {
+                let start = core.argument(fixup, ExternalKind::Func, import)?.exported?;
+                Some((start.of == program.instance).then_some(start.name)?)
+            }
+            None => None,
+        };
+        // In which order they are made is about to change, so there must be no other before the last of them.
+        let roles = [shim, program, fixup];
+        let early: Vec<Role> = core.instantiated().take_while(|role| role.instance <= fixup.instance).collect();
+        let made = core.instantiated().filter(|role| roles.iter().any(|it| it.module == role.module));
+        if early != roles || made.count() != roles.len() {
             return None;
         }
         Some(Shape {
             program,
             shim,
             fixup,
-            fixup_arguments: argument.index,
+            fixup_arguments: core.inline_arguments(fixup),
             behind,
             program_module: core.module(program.module)?,
             realloc: core.realloc(items, program, fixup)?,
+            start,
         })
     }
 }
@@ -100,26 +110,26 @@ impl<'a> Core<'a> {
                 Item::Module(module) => core.modules.push(module),
                 Item::Instance(instance) => core.instances.push(instance),
                 Item::Alias(ComponentAlias::CoreInstanceExport { kind, instance_index, name }) => {
-                    let defined = Defined::Export { of: *instance_index, name };
+                    let exported = Some(Exported { of: *instance_index, name });
                     match kind {
-                        ExternalKind::Func | ExternalKind::FuncExact => core.functions.push(defined),
-                        ExternalKind::Table => core.tables.push(defined),
+                        ExternalKind::Func | ExternalKind::FuncExact => core.functions.push(exported),
+                        ExternalKind::Table => core.tables.push(exported),
                         _ => {}
                     }
                 }
                 Item::Function(CanonicalFunction::Lift { .. }) | Item::Alias(_) | Item::Other { .. } => {}
-                Item::Function(_) => core.functions.push(Defined::Otherwise),
+                Item::Function(_) => core.functions.push(None),
             }
         }
         core
     }
 
     fn module(&self, index: u32) -> Option<&'a [u8]> {
-        self.modules.get(usize::try_from(index).ok()?).copied()
+        at(&self.modules, index).copied()
     }
 
     fn instance(&self, index: u32) -> Option<&'a Instance<'a>> {
-        self.instances.get(usize::try_from(index).ok()?).copied()
+        at(&self.instances, index).copied()
     }
 
     /// The instances of modules, in their order.
@@ -134,23 +144,47 @@ impl<'a> Core<'a> {
         Fixup::read(self.module(role.module)?)
     }
 
+    fn arguments(&self, role: Role) -> &'a [InstantiationArg<'a>] {
+        match self.instance(role.instance) {
+            Some(Instance::Instantiate { args, .. }) => args,
+            _ => &[],
+        }
+    }
+
+    /// What an instance is made with for an import.
+    fn argument(&self, role: Role, kind: ExternalKind, import: Imported<'a>) -> Option<Argument<'a>> {
+        let arg = self.arguments(role).iter().find(|arg| arg.name == import.module)?;
+        match self.instance(arg.index)? {
+            Instance::Instantiate { .. } => {
+                Some(Argument { index: None, exported: Some(Exported { of: arg.index, name: import.name }) })
+            }
+            Instance::FromExports(exports) => {
+                let export = exports.iter().find(|export| export.kind == kind && export.name == import.name)?;
+                let space = if kind == ExternalKind::Table { &self.tables } else { &self.functions };
+                Some(Argument { index: Some(export.index), exported: *at(space, export.index)? })
+            }
+        }
+    }
+
+    fn inline_arguments(&self, role: Role) -> Vec<u32> {
+        let is_inline =
+            |arg: &&InstantiationArg<'_>| matches!(self.instance(arg.index), Some(Instance::FromExports(_)));
+        self.arguments(role).iter().filter(is_inline).map(|arg| arg.index).collect()
+    }
+
     /// Whether an instance is made with functions of another's.
     fn takes_from(&self, role: Role, other: u32) -> bool {
-        let Some(Instance::Instantiate { args, .. }) = self.instance(role.instance) else { return false };
-        args.iter().any(|arg| match self.instance(arg.index) {
+        self.arguments(role).iter().any(|arg| match self.instance(arg.index) {
             Some(Instance::FromExports(exports)) => exports.iter().any(|export| {
-                export.kind == ExternalKind::Func && self.function(export.index).is_some_and(|(of, _)| of == other)
+                export.kind == ExternalKind::Func && self.function(export.index).is_some_and(|it| it.of == other)
             }),
             _ => arg.index == other,
         })
     }
 
-    /// The instance that a function is of, and its name there.
-    fn function(&self, index: u32) -> Option<(u32, &'a str)> {
-        match self.functions.get(usize::try_from(index).ok()?)? {
-            Defined::Export { of, name } => Some((*of, name)),
-            Defined::Otherwise => None,
-        }
+    /// The function with this index, where an instance exports it.
+    fn function(&self, index: u32) -> Option<Exported<'a>> {
+        *at(&self.functions, index)?
     }
 
     /// The one function of the program's that allocates for what is lowered before the fixup. `None` where there are others.
@@ -163,7 +197,7 @@ impl<'a> Core<'a> {
                 Item::Function(CanonicalFunction::Lower { options, .. }) => {
                     for option in options {
                         let CanonicalOption::Realloc(function) = option else { continue };
-                        let (of, name) = self.function(*function)?;
+                        let Exported { of, name } = self.function(*function)?;
                         if of != program.instance || realloc.is_some_and(|known| known != name) {
                             return None;
                         }
@@ -181,8 +215,4 @@ impl<'a> Core<'a> {
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     let first = items.next()?;
     items.next().is_none().then_some(first)
-}
-
-fn exported(exports: &[Export<'_>], kind: ExternalKind, name: &str) -> Option<u32> {
-    exports.iter().find(|export| export.kind == kind && export.name == name).map(|export| export.index)
 }

@@ -121,7 +121,7 @@ impl<'a> Writer<'a> {
             _ if index == shim.instance => self.make_memory(),
             _ if index == fixup.instance => self.fill(),
             // Only the fixup needs it; whoever else does will not find it.
-            _ if index == *fixup_arguments => Some(()),
+            _ if fixup_arguments.contains(&index) => Some(()),
             _ => self.write_instance(index, instance).or_else(|| self.put_off(Late::Instance(index, instance))),
         }
     }

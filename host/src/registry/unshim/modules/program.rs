@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
-use wasm_encoder::{ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId};
+use wasm_encoder::{
+    ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId, StartSection,
+};
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
 use super::{MEMORY, MEMORY_MODULE, Memory, REALLOC_TABLE, TABLE};
@@ -61,20 +63,22 @@ impl<'a> Program<'a> {
 
     /// The module of its memory, and of the function by which it allocates, where that is asked for.
     pub fn memory(&self, realloc: Option<&str>) -> Option<Memory> {
-        let function = |name: &str| self.functions.iter().find(|(export, _)| *export == name).map(|(_, index)| *index);
-        let realloc = match realloc {
-            Some(name) => Some(function(name)?),
-            None => None,
-        };
-        Some(Memory { ty: self.memory, realloc })
+        Some(Memory { ty: self.memory, realloc: self.function(realloc)? })
     }
 
-    /// The same program with that memory as an import.
-    pub fn importing(&self, memory: &Memory) -> Option<Vec<u8>> {
-        let mut importer = Importer { memory, table: self.imported_tables, fills: memory.realloc.is_some() };
+    /// The same program with that memory as an import, and that function as its start.
+    pub fn importing(&self, memory: &Memory, start: Option<&str>) -> Option<Vec<u8>> {
+        let (start, fills) = (self.function(start)?, memory.realloc.is_some());
+        let mut importer = Importer { memory, table: self.imported_tables, start, fills };
         let mut module = Module::new();
         importer.parse_core_module(&mut module, Parser::new(0), self.module).ok()?;
         Some(module.finish())
+    }
+
+    /// The function that it exports by a name, if there is a name.
+    fn function(&self, name: Option<&str>) -> Option<Option<u32>> {
+        let Some(name) = name else { return Some(None) };
+        self.functions.iter().find(|(export, _)| *export == name).map(|(_, index)| Some(*index))
     }
 }
 
@@ -82,6 +86,8 @@ struct Importer<'a> {
     memory: &'a Memory,
     /// The index of the memory's table, which comes after all other imports.
     table: u32,
+    /// The start function, until it has been written.
+    start: Option<u32>,
     /// Whether the table is still to be filled.
     fills: bool,
 }
@@ -133,15 +139,20 @@ impl Reencode for Importer<'_> {
         Ok(())
     }
 
-    /// Where the program has no such section, this is its place.
+    /// The places of sections that the program does not have.
     fn intersperse_section_hook(
         &mut self,
         module: &mut Module,
         _after: Option<SectionId>,
         before: Option<SectionId>,
     ) -> Result<(), Error> {
-        let later = matches!(before, None | Some(SectionId::DataCount | SectionId::Code | SectionId::Data));
-        if self.fills && later {
+        let after_elements = matches!(before, None | Some(SectionId::DataCount | SectionId::Code | SectionId::Data));
+        if (after_elements || before == Some(SectionId::Element))
+            && let Some(function_index) = self.start.take()
+        {
+            module.section(&StartSection { function_index });
+        }
+        if after_elements && self.fills {
             let mut elements = ElementSection::new();
             self.fill(&mut elements);
             module.section(&elements);

@@ -4,7 +4,7 @@ use wasmtime::component::{Component, Linker, Resource, ResourceType, Val};
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, WasmBacktrace};
 
 use super::super::unshim;
-use super::{component, counts};
+use super::{LATER, component, counts, edited};
 use crate::engine;
 
 const WIT: &str = "package test:it;
@@ -131,6 +131,13 @@ fn linker(engine: &Engine) -> Linker<Host> {
         Ok((format!("thing {}", store.data_mut().said.join(",")),))
     })
     .unwrap();
+    let mut root = linker.root();
+    root.func_wrap("say", |mut store, (text,): (String,)| {
+        store.data_mut().said.push(text);
+        Ok(())
+    })
+    .unwrap();
+    root.func_wrap("words", |_, ()| Ok((vec!["one".to_owned(), "twenty-two".to_owned()],))).unwrap();
     linker
 }
 
@@ -219,6 +226,16 @@ fn a_component_does_the_same_without_its_shim() {
         assert!(seen[0].contains(reason), "{seen:?}");
         assert_eq!(observe(&rewritten, &calls), seen, "{name}");
     }
+}
+
+#[test]
+fn a_program_is_initialised_once_its_imports_are_there() {
+    let written = edited("later", LATER);
+    let rewritten = unshim(&written).unwrap();
+    let calls = [("run", None, vec![]), ("run", None, vec![])];
+    let seen = observe(&written, &calls);
+    assert!(seen[1].contains(r#"["one", "hi", "hi"]"#), "{seen:?}");
+    assert_eq!(observe(&rewritten, &calls), seen);
 }
 
 #[test]
