@@ -171,7 +171,7 @@ fn compile_here(output: &Path, form: Form, cpu_seconds: u64) -> Result<(), Fault
     let file = |error: wasmtime::Error| Fault::File(format!("{error:#}"));
     let engine = engine::compiling().map_err(file)?;
     let code = match Kind::of(&wasm) {
-        // What is added to a program of preview 1 makes it a component of another form.
+        // Such a program and its adapter import from each other, so there is always something between them.
         Ok(Kind::CoreModule) => engine.precompile_component(&adapt(&wasm).map_err(Fault::File)?),
         _ => {
             // A mistake that is made here costs the file what it would have gained, and no more.
