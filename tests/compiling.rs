@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Host, HostBuilder, components, eventually, guests, machine};
+use crate::support::{Client, Host, HostBuilder, components, eventually, guests, machine, pipe_into, wasmline};
 
 /// A component that takes the compiler long enough to be met at work.
 fn slow() -> Vec<u8> {
@@ -249,4 +249,25 @@ fn from_rename_to_first_reply() {
     };
     figures("cold", true);
     figures("cached", false);
+}
+
+#[test]
+fn a_command_is_instantiated_without_the_module_between_it_and_its_imports() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = directory.path().join("cache");
+    let bare = |flags: &[&str], file: &str| {
+        let mut command = wasmline();
+        command.args(["bare", "--calls", "10", "--cache"]).arg(&cache).args(flags).arg(guests::fixture(file)).arg("x");
+        pipe_into(command.current_dir(&directory), "")
+    };
+    // There is no such import in this loop, and the trap tells who called it.
+    let callers = |flags: &[&str]| bare(flags, "settings").exited(1).err().matches("<wasm function ").count();
+    let [usual, as_written] = [callers(&[]), callers(&["--as-written"])];
+    assert_eq!((usual > 0, as_written), (true, usual + 1));
+    // Each is found again in the cache as what it is.
+    assert_eq!([callers(&[]), callers(&["--as-written"])], [usual, as_written]);
+    for flags in [&[][..], &["--as-written"]] {
+        let out = bare(flags, "words").exited(0).out();
+        assert!(out.contains("cpu_us_per_call"), "{out}");
+    }
 }

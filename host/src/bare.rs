@@ -10,6 +10,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentType, Instan
 use crate::cli::Bare;
 use crate::config::{Config, Overrides};
 use crate::logging::{self, LogFormat};
+use crate::registry::Form;
 use crate::run;
 use crate::sandbox::{Program, cpu};
 
@@ -41,7 +42,8 @@ pub fn run(arguments: &Bare) -> Result<(), String> {
     let overrides = Overrides { cache: arguments.run.cache.clone(), ..Overrides::default() };
     let config = Config::load(arguments.run.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
     let name = config.tenant_named(arguments.run.tenant.as_deref())?.to_owned();
-    let host = run::host(&config, &name, &arguments.run)?;
+    let form = if arguments.as_written { Form::AsWritten } else { Form::Usual };
+    let host = run::host(&config, &name, &arguments.run, form)?;
     let command = arguments.run.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let commands = host.tenants.load().get(&name).map(|tenant| tenant.commands());
     let command = commands.and_then(|commands| commands.get(&command).cloned()).ok_or("the file is no command")?;

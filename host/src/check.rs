@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
 use crate::policy::Grants;
-use crate::registry::{Cache, Registry};
+use crate::registry::{Cache, Form, Registry};
 use crate::sandbox::Sandbox;
 use crate::server;
 use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
@@ -29,7 +29,7 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         on_demand: false,
     })
     .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
-    let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+    let cache = Cache::open(&config.server.cache, config.server.cache_size, Form::Usual)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
     let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?);
     let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)

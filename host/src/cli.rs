@@ -46,6 +46,9 @@ pub enum Action {
         /// CPU time that it may take.
         #[arg(long)]
         cpu_seconds: u64,
+        /// Compile the component as its author wrote it.
+        #[arg(long)]
+        as_written: bool,
         /// Where the code goes.
         output: PathBuf,
     },
@@ -81,6 +84,9 @@ pub struct Bare {
     /// Calls that are measured
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub calls: u32,
+    /// Compile the command as its author wrote it, to measure what the host gains by instantiating less
+    #[arg(long)]
+    pub as_written: bool,
     #[command(flatten)]
     pub run: Run,
 }

@@ -38,6 +38,7 @@ use clap::Parser;
 
 use cli::{Action, Check, Cli, Inspect, Output, Serve, Suggest, Token};
 use config::{Config, Overrides};
+use registry::Form;
 
 /// The first descriptor after the standard ones.
 const FIRST_INHERITED: i32 = 3;
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
         Action::New(new) => report(new::run(&new)),
         Action::Token(token) => report(run_token(&token)),
         Action::Suggest(suggest) => report(run_suggest(&suggest)),
-        Action::Compile { cpu_seconds, output } => registry::run_compiler(&output, cpu_seconds),
+        Action::Compile { cpu_seconds, as_written, output } => {
+            let form = if as_written { Form::AsWritten } else { Form::Usual };
+            registry::run_compiler(&output, form, cpu_seconds)
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod queue;
 mod scan;
 pub mod sidecar;
 mod table;
+mod unshim;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +25,7 @@ use bytesize::ByteSize;
 
 pub use adapt::adapt;
 pub use cache::Cache;
-pub use compile::{SUBCOMMAND as COMPILER, run_compiler};
+pub use compile::{Form, SUBCOMMAND as COMPILER, run_compiler};
 pub use table::{Code, Command, Problem, Table};
 pub use watch::Watch;
 
@@ -80,7 +81,9 @@ impl Table {
             let wasm = std::fs::read(path).expect("it is there");
             let engine = sandbox.engine(Size::of(Metadata::of(&wasm).initial_memory));
             #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
-            let component = wasmtime::component::Component::new(engine, &wasm).expect("a component");
+            let component =
+                wasmtime::component::Component::new(engine, unshim::unshim(&wasm).as_deref().unwrap_or(&wasm));
+            let component = component.expect("a component");
             let program = sandbox.prepare(&component).expect("it fits this host");
             let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
             let command = owner.command(&file.name, Arc::new(sidecar), code, file.stamps());

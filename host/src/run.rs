@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::identity::{Credential, Identity};
 use crate::logging::{self, LogFormat};
 use crate::machine::{self, Machine};
-use crate::registry::{Cache, Registry};
+use crate::registry::{Cache, Form, Registry};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Tenants};
 use crate::wire::{Gone, Wire};
@@ -42,7 +42,7 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
     let name = config.tenant_named(arguments.tenant.as_deref())?.to_owned();
     config.server.max_invocations = Some(1);
-    let host = Arc::new(host(&config, &name, arguments)?);
+    let host = Arc::new(host(&config, &name, arguments, Form::Usual)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -67,17 +67,17 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     }
 }
 
-/// What serves the one command, on behalf of the tenant of this name.
+/// What serves the one command, on behalf of the tenant of this name, compiled in that form.
 ///
 /// # Errors
 /// When there is no such tenant, or the file is no command.
-pub fn host(config: &Config, name: &str, arguments: &Run) -> Result<Host, String> {
+pub fn host(config: &Config, name: &str, arguments: &Run, form: Form) -> Result<Host, String> {
     let machine = Machine::look();
     let plan = machine::plan(config, &machine, config.invocations())?;
     let sandbox =
         Sandbox::new(plan.pool(config, &machine)).map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let sandbox = Arc::new(sandbox);
-    let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+    let cache = Cache::open(&config.server.cache, config.server.cache_size, form)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
     let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
     let shares = Shares::of(&config.server, plan);

@@ -30,7 +30,7 @@ use crate::config::{self, Config, Listener, Place};
 use crate::dispatch::Host;
 use crate::loops::{Loops, Workers};
 use crate::machine::{self, Machine};
-use crate::registry::{Cache, Registry, Watch};
+use crate::registry::{Cache, Form, Registry, Watch};
 use crate::sandbox::Sandbox;
 use crate::tenants::{self, Shares, Strictness, Tenants};
 use connections::Connections;
@@ -131,7 +131,7 @@ impl Server {
             page_scan = pool.page_scan,
             "instance pools made"
         );
-        let cache = Cache::open(&config.server.cache, config.server.cache_size)?;
+        let cache = Cache::open(&config.server.cache, config.server.cache_size, Form::Usual)?;
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
         let shares = Shares::of(&config.server, plan);
         let tenants = load_tenants(config, Arc::default(), &registry, &shares, Strictness::Start).await?;

@@ -13,10 +13,11 @@ use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::compile::{Fault, compile};
+use super::compile::{Fault, Form, compile};
 
-/// How code is made of a file, besides by the engine: raised whenever `adapt.rs` makes something else of the same module.
-const MADE_BY: u32 = 3;
+/// How code is made of a file, besides by the engine: raised whenever `adapt.rs` or `unshim.rs` makes something else of the
+/// same file, for code that an older host has made of it is then not what this one would run.
+const MADE_BY: u32 = 4;
 /// How the names of entries begin that are being made.
 const FRESH: &str = ".compiling-";
 /// Age from which on nobody can be making one any more: longer than a compilation may take.
@@ -27,6 +28,8 @@ pub struct Cache {
     directory: PathBuf,
     /// Bytes of code that it may hold.
     bound: u64,
+    /// Which code of a file is looked for, and made: each has an entry of its own.
+    form: Form,
 }
 
 impl Cache {
@@ -34,7 +37,7 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be made, or when anybody but the host's user could write into it: code from there is executed.
-    pub fn open(directory: &Path, bound: u64) -> Result<Cache, String> {
+    pub fn open(directory: &Path, bound: u64, form: Form) -> Result<Cache, String> {
         let complain = |what: String| format!("cache directory {}: {what}", directory.display());
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -53,7 +56,7 @@ impl Cache {
                 directory.display()
             )));
         }
-        let cache = Cache { directory: directory.to_owned(), bound };
+        let cache = Cache { directory: directory.to_owned(), bound, form };
         cache.sweep();
         Ok(cache)
     }
@@ -87,7 +90,7 @@ impl Cache {
     pub fn compile(&self, engine: &Engine, hash: blake3::Hash, wasm: &[u8]) -> Result<(), Fault> {
         let disk = |error: io::Error| Fault::Machine(format!("its code cannot be stored: {error}"));
         let fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(&self.directory).map_err(disk)?.into_temp_path();
-        compile(wasm, &fresh)?;
+        compile(wasm, self.form, &fresh)?;
         let entry = self.entry(engine, hash);
         entry.store(fresh).map_err(disk)?;
         self.make_room(&entry);
@@ -136,7 +139,7 @@ impl Cache {
     fn entry(&self, engine: &Engine, hash: blake3::Hash) -> Entry {
         let mut compatible = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut compatible);
-        MADE_BY.hash(&mut compatible);
+        (MADE_BY, self.form).hash(&mut compatible);
         let name = format!("{}-{:016x}", hash.to_hex(), compatible.finish());
         Entry::at(&self.directory.join(format!("{name}.cwasm")))
     }
@@ -225,7 +228,7 @@ mod tests {
     fn the_longest_unused_go_first() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let cache = Cache::open(directory.path(), 250).unwrap();
+        let cache = Cache::open(directory.path(), 250, Form::Usual).unwrap();
         let [old, middle, new] =
             [("old", 30), ("middle", 20), ("new", 10)].map(|(name, age)| put(directory.path(), name, 100, age));
         cache.make_room(&Entry::at(&new));
@@ -241,7 +244,7 @@ mod tests {
     fn a_directory_that_is_open_to_others_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
-        let error = Cache::open(directory.path(), 1).err().unwrap();
+        let error = Cache::open(directory.path(), 1, Form::Usual).err().unwrap();
         assert!(error.contains("chmod 700"), "{error}");
     }
 }

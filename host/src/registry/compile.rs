@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread::Builder;
@@ -17,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, p
 
 use super::adapt::adapt;
 use super::kind::Kind;
+use super::unshim::unshim;
 use crate::descendants::{self, Purpose};
 use crate::engine;
 
@@ -39,6 +41,15 @@ const MAX_WORDS: u64 = 4096;
 /// How the child ends when it is the machine that failed and not the file.
 const MACHINE_FAILED: u8 = 3;
 
+/// How much of a file's own is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A component that does the same and is instantiated sooner, where the host can make one of it ([`unshim`]).
+    Usual,
+    /// The component as its author wrote it, which is what the usual form is measured against.
+    AsWritten,
+}
+
 /// Why a file does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -54,7 +65,7 @@ pub enum Fault {
 ///
 /// # Errors
 /// The reason why it could not be compiled, fit for the author.
-pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
+pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
     let machine = |what: &'static str| move |error: io::Error| Fault::Machine(format!("{what}: {error}"));
     let cpu = cpu_bound(wasm.len());
     let wall = cpu * WALL_PER_CPU;
@@ -64,6 +75,7 @@ pub fn compile(wasm: &[u8], output: &Path) -> Result<(), Fault> {
         .arg(SUBCOMMAND)
         .arg("--cpu-seconds")
         .arg(cpu.as_secs().to_string())
+        .args((form == Form::AsWritten).then_some("--as-written"))
         .arg(output)
         .env_clear()
         .stdin(Stdio::piped())
@@ -141,8 +153,8 @@ fn wait(pid: Pid, time: Duration) -> io::Result<bool> {
 }
 
 /// The child's side: bounds itself, reads a component from standard input, and writes its code to `output`.
-pub fn run_compiler(output: &Path, cpu_seconds: u64) -> ExitCode {
-    match compile_here(output, cpu_seconds) {
+pub fn run_compiler(output: &Path, form: Form, cpu_seconds: u64) -> ExitCode {
+    match compile_here(output, form, cpu_seconds) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("{fault}");
@@ -151,16 +163,25 @@ pub fn run_compiler(output: &Path, cpu_seconds: u64) -> ExitCode {
     }
 }
 
-fn compile_here(output: &Path, cpu_seconds: u64) -> Result<(), Fault> {
+fn compile_here(output: &Path, form: Form, cpu_seconds: u64) -> Result<(), Fault> {
     bound_this_process(cpu_seconds).map_err(|error| Fault::Machine(format!("cannot bound the compiler: {error}")))?;
     let mut wasm = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut wasm);
     read.map_err(|error| Fault::Machine(format!("cannot read what to compile: {error}")))?;
     let file = |error: wasmtime::Error| Fault::File(format!("{error:#}"));
-    if Kind::of(&wasm) == Ok(Kind::CoreModule) {
-        wasm = adapt(&wasm).map_err(Fault::File)?;
-    }
-    let code = engine::compiling().and_then(|engine| engine.precompile_component(&wasm)).map_err(file)?;
+    let engine = engine::compiling().map_err(file)?;
+    let code = match Kind::of(&wasm) {
+        // Such a program and its adapter import from each other, so there is always something between them.
+        Ok(Kind::CoreModule) => engine.precompile_component(&adapt(&wasm).map_err(Fault::File)?),
+        _ => {
+            // A mistake that is made here costs the file what it would have gained, and no more.
+            let unshimmed = if form == Form::Usual { catch_unwind(|| unshim(&wasm)).ok().flatten() } else { None };
+            let code = unshimmed.and_then(|component| engine.precompile_component(&component).ok());
+            // What the author wrote has the last word, and gets the compiler's.
+            code.map_or_else(|| engine.precompile_component(&wasm), Ok)
+        }
+    };
+    let code = code.map_err(file)?;
     std::fs::write(output, code).map_err(|error| Fault::Machine(format!("its code cannot be stored: {error}")))
 }
 

@@ -1,0 +1,48 @@
+//! Leaves two of the three core modules of a usual component to be instantiated for a line.
+//!
+//! wit-component makes a component of three: the program, a *shim* that the program imports its functions from, each of which
+//! jumps through a table, and a *fixup* that fills the table. For an import that passes strings needs the program's memory,
+//! which is there only after the program, which needs its imports. An instance of each of the three is made for every line.
+//!
+//! Here the memory gets a module of its own, which goes first; the program imports it, and takes its imports as they are.
+//! Nothing else of the component changes: no index of a type, a function or an instance that are the component's, and no
+//! function of the program. Where an import returns what has to be allocated, the allocator is still the program's, and is
+//! reached by a table of one element.
+//!
+//! Only what is exactly of that form is rewritten ([`shape`]); everything else is compiled as its author wrote it.
+
+mod items;
+mod modules;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use wasmparser::Validator;
+
+use super::metadata::Metadata;
+use crate::engine::Size;
+use modules::Program;
+use shape::Shape;
+use write::Writer;
+
+/// The component without its shim, if it has one and gains by it.
+///
+/// A large component would lose by it: its memory is wiped by mapping its first contents anew, which the engine does only
+/// for a module's own memory.
+pub fn unshim(component: &[u8]) -> Option<Vec<u8>> {
+    if Size::of(Metadata::of(component).initial_memory) == Size::Large {
+        return None;
+    }
+    // What is left out of the result is not looked at by the compiler, so a component that is not valid must not get so far.
+    Validator::new().validate_all(component).ok()?;
+    let items = items::read(component)?;
+    let shape = Shape::of(&items)?;
+    let program = Program::read(shape.program_module)?;
+    let memory = program.memory(shape.realloc)?;
+    Writer::new(&shape, &memory, program.importing(&memory, shape.start)?).write(&items)
+}
+
+fn at<T>(items: &[T], index: u32) -> Option<&T> {
+    items.get(usize::try_from(index).ok()?)
+}

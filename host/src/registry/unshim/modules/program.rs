@@ -1,0 +1,162 @@
+//! The program: its memory becomes an import.
+
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
+use wasm_encoder::{
+    ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId, StartSection,
+};
+use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
+
+use super::{MEMORY, MEMORY_MODULE, Memory, REALLOC_TABLE, TABLE};
+
+/// A module with one memory of its own, that does nothing when it is instantiated but fill memory and tables.
+pub struct Program<'a> {
+    module: &'a [u8],
+    memory: MemoryType,
+    functions: Vec<(&'a str, u32)>,
+    imported_tables: u32,
+}
+
+impl<'a> Program<'a> {
+    /// Recognises one. `None` for every other module.
+    pub fn read(module: &'a [u8]) -> Option<Program<'a>> {
+        let (mut memories, mut functions, mut imported_tables) = (Vec::new(), Vec::new(), 0);
+        for payload in Parser::new(0).parse_all(module) {
+            match payload.ok()? {
+                // It could call what it imports before there is anything behind it.
+                Payload::StartSection { .. } => return None,
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import.ok()?;
+                        match import.ty {
+                            _ if import.module == MEMORY_MODULE => return None,
+                            TypeRef::Memory(_) => return None,
+                            TypeRef::Table(_) => imported_tables += 1,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        memories.push(memory.ok()?);
+                    }
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        let export = export.ok()?;
+                        if export.kind == ExternalKind::Func {
+                            functions.push((export.name, export.index));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let [memory] = *memories else { return None };
+        if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
+            return None;
+        }
+        let memory = RoundtripReencoder.memory_type(memory).ok()?;
+        Some(Program { module, memory, functions, imported_tables })
+    }
+
+    /// The module of its memory, and of the function by which it allocates, where that is asked for.
+    pub fn memory(&self, realloc: Option<&str>) -> Option<Memory> {
+        Some(Memory { ty: self.memory, realloc: self.function(realloc)? })
+    }
+
+    /// The same program with that memory as an import, and that function as its start.
+    pub fn importing(&self, memory: &Memory, start: Option<&str>) -> Option<Vec<u8>> {
+        let (start, fills) = (self.function(start)?, memory.realloc.is_some());
+        let mut importer = Importer { memory, table: self.imported_tables, start, fills };
+        let mut module = Module::new();
+        importer.parse_core_module(&mut module, Parser::new(0), self.module).ok()?;
+        Some(module.finish())
+    }
+
+    /// The function that it exports by a name, if there is a name.
+    fn function(&self, name: Option<&str>) -> Option<Option<u32>> {
+        let Some(name) = name else { return Some(None) };
+        self.functions.iter().find(|(export, _)| *export == name).map(|(_, index)| Some(*index))
+    }
+}
+
+struct Importer<'a> {
+    memory: &'a Memory,
+    /// The index of the memory's table, which comes after all other imports.
+    table: u32,
+    /// The start function, until it has been written.
+    start: Option<u32>,
+    /// Whether the table is still to be filled.
+    fills: bool,
+}
+
+impl Importer<'_> {
+    fn fill(&mut self, elements: &mut ElementSection) {
+        if std::mem::take(&mut self.fills) {
+            self.memory.fill(self.table, elements);
+        }
+    }
+}
+
+impl Reencode for Importer<'_> {
+    type Error = Infallible;
+
+    fn table_index(&mut self, table: u32) -> Result<u32, Error> {
+        Ok(if table >= self.table && self.memory.realloc.is_some() { table + 1 } else { table })
+    }
+
+    fn parse_import_section(
+        &mut self,
+        imports: &mut ImportSection,
+        section: wasmparser::ImportSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_import_section(self, imports, section)?;
+        imports.import(MEMORY_MODULE, MEMORY, EntityType::Memory(self.memory.ty));
+        if self.memory.realloc.is_some() {
+            imports.import(MEMORY_MODULE, TABLE, EntityType::Table(REALLOC_TABLE));
+        }
+        Ok(())
+    }
+
+    fn parse_memory_section(
+        &mut self,
+        _memories: &mut MemorySection,
+        _section: wasmparser::MemorySectionReader<'_>,
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn parse_element_section(
+        &mut self,
+        elements: &mut ElementSection,
+        section: wasmparser::ElementSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_element_section(self, elements, section)?;
+        // Last, so that no segment has another index, and the engine still makes the program's own tables beforehand.
+        self.fill(elements);
+        Ok(())
+    }
+
+    /// The places of sections that the program does not have.
+    fn intersperse_section_hook(
+        &mut self,
+        module: &mut Module,
+        _after: Option<SectionId>,
+        before: Option<SectionId>,
+    ) -> Result<(), Error> {
+        let after_elements = matches!(before, None | Some(SectionId::DataCount | SectionId::Code | SectionId::Data));
+        if (after_elements || before == Some(SectionId::Element))
+            && let Some(function_index) = self.start.take()
+        {
+            module.section(&StartSection { function_index });
+        }
+        if after_elements && self.fills {
+            let mut elements = ElementSection::new();
+            self.fill(&mut elements);
+            module.section(&elements);
+        }
+        Ok(())
+    }
+}
