@@ -2,6 +2,7 @@
 //!
 //! Every test starts hosts of its own and shares nothing with another but the cache of compiled guests.
 
+mod attempts;
 mod audit;
 mod bad_input;
 mod big_guests;

@@ -47,7 +47,7 @@ pub fn run(arguments: &Bare) -> Result<(), String> {
     let command = arguments.run.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let commands = host.tenants.load().get(&name).map(|tenant| tenant.commands());
     let command = commands.and_then(|commands| commands.get(&command).cloned()).ok_or("the file is no command")?;
-    let Program::Command(program) = &command.code.program else {
+    let Program::Command { pre: program, .. } = &command.code.program else {
         return Err("a program of WASI needs more than a connection".to_owned());
     };
     let caller = Caller::new(program.instance_pre().component()).map_err(|error| format!("{error:#}"))?;

@@ -3,6 +3,7 @@
 //! Each capability is a view on the invocation's [`Call`]: the behaviour in plain Rust, with the adapter to the
 //! interface's generated trait beside it. A denial is a value of the interface; only a broken limit is an error here.
 
+pub mod attempt;
 mod catalog;
 mod connection;
 mod digest;

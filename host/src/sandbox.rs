@@ -1,5 +1,6 @@
 //! One invocation: a fresh instance of a component runs one line, within its limits, and leaves nothing behind.
 
+mod attempt;
 pub mod cpu;
 mod drive;
 mod instance;
@@ -20,6 +21,8 @@ use crate::capabilities::{self, Call, CommandPre};
 use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
 use crate::wire::Gone;
+use attempt::Attempt;
+pub use attempt::NotAtOnce;
 use drive::{Cut, drive};
 pub use instance::Instance;
 use limits::Meter;
@@ -62,6 +65,8 @@ pub struct Sandbox {
 struct Pool {
     engine: Engine,
     linker: Linker<State>,
+    /// One with what lines can reach that are only tried.
+    attempts: Linker<State>,
 }
 
 impl Pool {
@@ -69,14 +74,21 @@ impl Pool {
         let engine = engine::running(pool, size)?;
         let mut linker = Linker::new(&engine);
         capabilities::add_to_linker(&mut linker)?;
-        Ok(Pool { engine, linker })
+        let mut attempts = Linker::new(&engine);
+        capabilities::attempt::add_to_linker(&mut attempts)?;
+        Ok(Pool { engine, linker, attempts })
     }
 }
 
 /// A component that is ready to be instantiated for a line.
 pub enum Program {
     /// A command of our own world.
-    Command(CommandPre<State>),
+    Command {
+        /// As it is run.
+        pre: CommandPre<State>,
+        /// As it is tried, where it is small.
+        attempt: Option<Attempt>,
+    },
     /// A program of WASI that need never have heard of wasmline.
     Wasi(WasiPre<State>),
 }
@@ -89,7 +101,7 @@ impl Program {
 
     fn engine(&self) -> &Engine {
         match self {
-            Program::Command(pre) => pre.engine(),
+            Program::Command { pre, .. } => pre.engine(),
             Program::Wasi(pre) => pre.engine(),
         }
     }
@@ -179,7 +191,13 @@ impl Sandbox {
         let is_wasi = exports.iter().any(|name| name.starts_with(WASI_RUN));
         let prepare = || {
             let pre = pool.linker.instantiate_pre(component)?;
-            Ok(if is_wasi { Program::Wasi(WasiPre::new(pre)?) } else { Program::Command(CommandPre::new(pre)?) })
+            if is_wasi {
+                return Ok(Program::Wasi(WasiPre::new(pre)?));
+            }
+            // One that cannot be tried is run all the same.
+            let is_small = Engine::same(engine, &self.small.engine);
+            let attempt = if is_small { Attempt::new(&pool.attempts, component).ok() } else { None };
+            Ok(Program::Command { pre: CommandPre::new(pre)?, attempt })
         };
         prepare().map_err(|error: wasmtime::Error| {
             format!("does not fit the interfaces of this host; build it against the host's wit/: {error:#}")
@@ -189,16 +207,19 @@ impl Sandbox {
     /// Runs one line, in the instance that was kept for it, if one was. Fails only when the client is gone; everything else
     /// is an outcome.
     pub async fn run(&self, program: &Program, call: &Arc<Call>, kept: Option<Instance>) -> Result<Finished, Gone> {
+        let running = self.clock.run();
         let mut instance = match kept {
             Some(mut instance) => {
                 instance.resume(Arc::clone(call));
                 instance
             }
-            None => Instance::new(program.engine(), Arc::clone(call)),
+            None => match attempt(program, call) {
+                Some(finished) => return Ok(finished),
+                None => Instance::new(program.engine(), Arc::clone(call), cpu::on_tick),
+            },
         };
         let limits = &call.tenant().limits;
         let deadline = Instant::from_std(call.task.began) + limits.timeout;
-        let running = self.clock.run();
         let result = {
             let run = pin!(instance.run(program, &call.task.args));
             drive(run, call, deadline).await
@@ -220,6 +241,25 @@ impl Sandbox {
         };
         Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), instance, is_intact })
     }
+}
+
+/// Tries to run a line as a plain call. `None` where it has to be run as any other; then nothing is left of the try.
+fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
+    let Program::Command { attempt: Some(attempt), .. } = program else { return None };
+    let (task, health, tenant) = (&call.task, &call.command.health, call.tenant());
+    if tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || !health.is_worth_a_try() {
+        return None;
+    }
+    let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
+    let (ended, used) = cpu::measure(Duration::ZERO, time, || attempt.run(call));
+    task.charge_at(cpu::last_end().unwrap_or_else(std::time::Instant::now), used);
+    health.was_tried(ended.is_err());
+    let Ok((instance, result)) = ended else {
+        call.wire.restart_reply();
+        return None;
+    };
+    let outcome = result.map_err(|text| Failure::new(Code::Failed, text));
+    Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })
 }
 
 /// Finds whose fault an error out of wasmtime is. `Err` when it is the client who is gone.

@@ -151,6 +151,18 @@ fn tasks_and_those_that_need_no_grant() {
 }
 
 #[test]
+fn a_line_that_is_only_tried() {
+    let world = World::new(&[("midway", "")], "");
+    let health = &world.tenant.command("midway").expect("it is there").health;
+    assert_eq!(world.survives(&line("midway", "done\n")), 1);
+    assert_eq!(health.tries_in_vain(), 0);
+    world.survives(&line("midway log", "done\n"));
+    assert!(health.tries_in_vain() > 0);
+    let mut again = (0..100).map(|_| world.survives(&line("midway", "done\n")));
+    assert!(again.any(|polls| polls == 1 && health.tries_in_vain() == 0), "it was not tried again, or in vain");
+}
+
+#[test]
 fn a_place_that_is_waited_for() {
     let world = World::new(&[("sleeper", "")], "[tenants.default.limits]\nconcurrency = 1\ntimeout = '100ms'\n");
     // Held by the test itself: a line beside would time out at the same moment as the one that waits.

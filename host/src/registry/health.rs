@@ -11,9 +11,17 @@ const TRAPS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
+/// Tries in vain, one after another, from which on there are no longer pauses between them: then two to this power lines are
+/// not tried (`sandbox/attempt.rs`).
+const LONGEST_UNTRIED: u32 = 10;
+
 /// How a command of one tenant has ended lately.
 #[derive(Debug, Default)]
 pub struct Health {
+    /// Tries in vain since the last that was not.
+    in_vain: AtomicU32,
+    /// Lines that are still not to be tried.
+    untried: AtomicU32,
     traps: AtomicU32,
     aside_until: Mutex<Option<Instant>>,
 }
@@ -26,6 +34,33 @@ impl Health {
         }
         let until = *self.aside_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// Whether a line is worth a try now. Lines at once may be counted as one, here and below: nothing but time depends on it.
+    pub fn is_worth_a_try(&self) -> bool {
+        let untried = self.untried.load(Ordering::Relaxed);
+        if untried > 0 {
+            self.untried.store(untried - 1, Ordering::Relaxed);
+        }
+        untried == 0
+    }
+
+    /// Tries in vain since the last that was not.
+    #[cfg(test)]
+    pub fn tries_in_vain(&self) -> u32 {
+        self.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how a try has ended. Commands that wait for something mostly do so with each line, and are tried less
+    /// and less; one that was only interrupted by the machine is tried with its next line.
+    pub fn was_tried(&self, in_vain: bool) {
+        let before = self.in_vain.load(Ordering::Relaxed);
+        if in_vain {
+            self.in_vain.store((before + 1).min(LONGEST_UNTRIED), Ordering::Relaxed);
+            self.untried.store((1 << before) - 1, Ordering::Relaxed);
+        } else if before > 0 {
+            self.in_vain.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Takes note of an end that was no trap.
@@ -81,5 +116,18 @@ mod tests {
         assert_eq!(health.put_aside(now), Some(LONGEST_PAUSE));
         health.ended_well();
         assert_eq!(health.put_aside(now), None);
+    }
+
+    #[test]
+    fn a_command_that_waits_is_tried_less_and_less() {
+        let health = Health::default();
+        let lines_to_the_next_try = || (1..).find(|_| health.is_worth_a_try()).expect("there is another try");
+        let pauses: Vec<u32> =
+            std::iter::repeat_with(lines_to_the_next_try).inspect(|_| health.was_tried(true)).take(13).collect();
+        assert_eq!(pauses[..5], [1, 1, 2, 4, 8]);
+        assert_eq!(pauses[11..], [1024, 1024]);
+        assert_eq!(lines_to_the_next_try(), 1024);
+        health.was_tried(false);
+        assert_eq!(lines_to_the_next_try(), 1);
     }
 }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
-use super::{State, Stop};
+use super::{NotAtOnce, State, Stop};
 use crate::engine::TICK;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
 /// How long a poll has to be for the guest to yield at a tick. The ticks go on while a guest waits; one that has just gone on
 /// has computed for less than the time between them, and to yield would cost it more than it takes from others.
-const YIELD_FROM: Duration = Duration::from_micros(500);
+pub const YIELD_FROM: Duration = Duration::from_micros(500);
 /// How old what is known of the thread's clock may be. What others computed in that time may go on an account once, where a
 /// poll stood still.
 const FRESH: Duration = Duration::from_millis(10);
@@ -96,6 +96,14 @@ pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDead
         Some(slice) if slice.until(now) > slice.left => Err(Stop::Cpu(store.data().call.tenant().limits.cpu).into()),
         Some(slice) if now.duration_since(slice.began) < YIELD_FROM => Ok(UpdateDeadline::Continue(1)),
         _ => Ok(UpdateDeadline::Yield(1)),
+    }
+}
+
+/// The same for a line that is only tried: it cannot yield, so it ends where it would have to.
+pub fn on_tick_of_attempt(_store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    match SLICE.get() {
+        Some(slice) if slice.until(Instant::now()) <= slice.left => Ok(UpdateDeadline::Continue(1)),
+        _ => Err(NotAtOnce.into()),
     }
 }
 

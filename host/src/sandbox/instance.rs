@@ -5,13 +5,16 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable};
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
 use super::limits::Meter;
-use super::{HOST_OBJECTS, Program, State, cpu};
+use super::{HOST_OBJECTS, Program, State};
 use crate::capabilities::{self, Call};
+
+/// What happens at a tick of the clock.
+pub type OnTick = fn(StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline>;
 
 /// A store, and what was instantiated in it.
 pub struct Instance {
@@ -22,13 +25,13 @@ pub struct Instance {
 
 impl Instance {
     /// A store for a line, with its bounds. Nothing is instantiated yet.
-    pub fn new(engine: &Engine, call: Arc<Call>) -> Instance {
+    pub fn new(engine: &Engine, call: Arc<Call>, on_tick: OnTick) -> Instance {
         let handles = call.tenant().limits.handles;
         let mut objects = ResourceTable::new();
         objects.set_max_capacity(HOST_OBJECTS);
         let mut store = Store::new(engine, State { call, objects, memory: Meter::default(), wasi: None });
         store.limiter(|state| state);
-        store.epoch_deadline_callback(cpu::on_tick);
+        store.epoch_deadline_callback(on_tick);
         store.set_max_component_handles(handles);
         let mut instance = Instance { store, command: None };
         instance.bound();
@@ -56,7 +59,7 @@ impl Instance {
     pub async fn run(&mut self, program: &Program, args: &[String]) -> wasmtime::Result<Result<(), String>> {
         let store = &mut self.store;
         match program {
-            Program::Command(pre) => {
+            Program::Command { pre, .. } => {
                 let command = match &self.command {
                     Some(command) => command,
                     None => self.command.insert(pre.instantiate_async(&mut *store).await?),
@@ -70,6 +73,19 @@ impl Instance {
                 result.map_err(|()| I32Exit(1).into()).map(Ok)
             }
         }
+    }
+
+    /// Calls a command that waits for nothing with a line's words.
+    pub fn call(
+        &mut self,
+        pre: &InstancePre<State>,
+        run: ComponentExportIndex,
+        args: &[String],
+    ) -> wasmtime::Result<Result<(), String>> {
+        let store = &mut self.store;
+        let instance = pre.instantiate(&mut *store)?;
+        let run = instance.get_typed_func::<(&[String],), (Result<(), String>,)>(&mut *store, run)?;
+        Ok(run.call(store, (args,))?.0)
     }
 
     /// Whether it holds nothing of the host's: no child, no stream, no file. What a line has opened ends with the line.

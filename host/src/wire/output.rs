@@ -39,12 +39,24 @@ struct Reply {
     limit: u64,
     /// The last byte was not a line end.
     mid_line: bool,
+    /// Where it begins in the buffer, until that is sent.
+    start: usize,
 }
 
 impl Wire {
     /// Begins a reply that may hold `limit` bytes. `raw` leaves terminal control characters as they are.
     pub fn begin_reply(&self, limit: u64, raw: bool) {
-        lock(&self.output).reply = Reply { limit, raw, ..Reply::default() };
+        let output = &mut *lock(&self.output);
+        output.reply = Reply { limit, raw, start: output.buffer.len(), ..Reply::default() };
+    }
+
+    /// Takes back what has been written to a reply of which nothing can have been sent, because nobody has waited since it
+    /// began.
+    pub fn restart_reply(&self) {
+        let output = &mut *lock(&self.output);
+        let Reply { limit, raw, start, .. } = output.reply;
+        output.buffer.truncate(start);
+        output.reply = Reply { limit, raw, start, ..Reply::default() };
     }
 
     /// Appends a guest's bytes to the reply. Beyond the reply's limit nothing more is taken, after what still fits.

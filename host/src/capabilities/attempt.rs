@@ -1,0 +1,28 @@
+//! What is within the reach of a line that is only tried: nothing that waits, and nothing that leaves a trace but in the reply.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::Linker;
+use wasmtime_wasi_config::WasiConfig;
+
+use super::bindings::wasmline::command::connection::Error;
+use crate::sandbox::{NotAtOnce, State};
+use crate::wire::HIGH_WATER;
+
+const CONNECTION: &str = "wasmline:command/connection@0.1.0";
+
+/// Gives it these; whatever else it calls ends the try.
+pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    let mut connection = linker.instance(CONNECTION)?;
+    connection.func_wrap("write", |store: StoreContextMut<'_, State>, (bytes,): (Vec<u8>,)| {
+        let wire = &store.data().call.wire;
+        if wire.is_closing() {
+            return Ok((Err(Error::Closed),));
+        }
+        // Otherwise it would have to wait for the client, or has written too much.
+        let fits = bytes.len() <= HIGH_WATER && matches!(wire.write(&bytes), Ok(false));
+        if fits { Ok((Ok(()),)) } else { Err(NotAtOnce.into()) }
+    })?;
+    connection.func_wrap("peer", |store, (): ()| Ok((store.data().call.wire.peer().to_string(),)))?;
+    connection.func_wrap("tenant", |store, (): ()| Ok((store.data().call.tenant().name.clone(),)))?;
+    wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::from(&state.call.command.settings))
+}
