@@ -20,6 +20,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use crate::capabilities::{self, Call, CommandPre};
 use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
+use crate::registry::Lifetime;
 use crate::wire::Gone;
 use attempt::Attempt;
 pub use attempt::NotAtOnce;
@@ -247,7 +248,8 @@ impl Sandbox {
 fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
     let Program::Command { attempt: Some(attempt), .. } = program else { return None };
     let (task, health, tenant) = (&call.task, &call.command.health, call.tenant());
-    if tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || !health.is_worth_a_try() {
+    let is_kept = call.command.sidecar.instance == Lifetime::Connection;
+    if is_kept || tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || !health.is_worth_a_try() {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
