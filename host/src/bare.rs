@@ -7,6 +7,7 @@ use serde_json::json;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower};
 
+use crate::capabilities::attempt::CONNECTION;
 use crate::cli::Bare;
 use crate::config::{Config, Overrides};
 use crate::logging::{self, LogFormat};
@@ -14,8 +15,6 @@ use crate::registry::Form;
 use crate::run;
 use crate::sandbox::{Program, cpu};
 
-/// The only interface that is there.
-const CONNECTION: &str = "wasmline:command/connection@0.1.0";
 /// A call may not be interrupted.
 const NEVER: u64 = u64::MAX / 2;
 /// Calls before the measured ones, in parts of these: caches and pools fill.

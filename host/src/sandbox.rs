@@ -253,8 +253,7 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
-    let (ended, used) = cpu::measure(Duration::ZERO, time, || attempt.run(call));
-    task.charge_at(cpu::last_end().unwrap_or_else(std::time::Instant::now), used);
+    let ended = cpu::on_account(task, time, || attempt.run(call));
     health.was_tried(ended.is_err());
     let Ok((instance, result)) = ended else {
         call.wire.restart_reply();

@@ -4,11 +4,13 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 use wasmtime_wasi_config::WasiConfig;
 
-use super::bindings::wasmline::command::connection::Error;
+use super::View;
+use super::bindings::wasmline::command::connection::{Error, Host};
 use crate::sandbox::{NotAtOnce, State};
 use crate::wire::HIGH_WATER;
 
-const CONNECTION: &str = "wasmline:command/connection@0.1.0";
+/// The interface that every command knows.
+pub const CONNECTION: &str = "wasmline:command/connection@0.1.0";
 
 /// Gives it these; whatever else it calls ends the try.
 pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -22,7 +24,7 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         let fits = bytes.len() <= HIGH_WATER && matches!(wire.write(&bytes), Ok(false));
         if fits { Ok((Ok(()),)) } else { Err(NotAtOnce.into()) }
     })?;
-    connection.func_wrap("peer", |store, (): ()| Ok((store.data().call.wire.peer().to_string(),)))?;
-    connection.func_wrap("tenant", |store, (): ()| Ok((store.data().call.tenant().name.clone(),)))?;
+    connection.func_wrap("peer", |store, (): ()| Ok((View { call: &store.data().call }.peer()?,)))?;
+    connection.func_wrap("tenant", |store, (): ()| Ok((View { call: &store.data().call }.tenant()?,)))?;
     wasmtime_wasi_config::add_to_linker(linker, |state| WasiConfig::from(&state.call.command.settings))
 }

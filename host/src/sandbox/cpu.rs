@@ -14,6 +14,7 @@ use wasmtime::{StoreContextMut, UpdateDeadline};
 
 use super::{NotAtOnce, State, Stop};
 use crate::engine::TICK;
+use crate::task::Task;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
@@ -72,7 +73,7 @@ pub fn last_end() -> Option<Instant> {
 }
 
 /// Runs one poll of an invocation that has used `used` of `budget` so far, and returns how long it took.
-pub fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
+fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
     let slice = Slice::begin(used, budget);
     SLICE.set(Some(slice));
     let result = poll();
@@ -80,6 +81,13 @@ pub fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) ->
     let now = Instant::now();
     LAST_END.set(Some(now));
     (result, slice.until(now))
+}
+
+/// Runs one poll of a task within `budget`, and lays its time to the task's account.
+pub fn on_account<T>(task: &Task, budget: Duration, poll: impl FnOnce() -> T) -> T {
+    let (result, used) = measure(task.cpu(), budget, poll);
+    task.charge_at(last_end().unwrap_or_else(Instant::now), used);
+    result
 }
 
 /// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.

@@ -43,9 +43,8 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
     poll_fn(|cx| {
         let budget = call.tenant().limits.cpu;
         if let Poll::Ready(place) = turn.poll(cx, call) {
-            let (polled, used) = cpu::measure(task.cpu(), budget, || run.as_mut().poll(cx));
+            let polled = cpu::on_account(task, budget, || run.as_mut().poll(cx));
             drop(place);
-            task.charge_at(cpu::last_end().unwrap_or_else(std::time::Instant::now), used);
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
