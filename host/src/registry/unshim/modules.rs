@@ -3,8 +3,8 @@
 mod program;
 
 use wasm_encoder::{
-    CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function, FunctionSection,
-    MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
+    CodeSection, ConstExpr, DataSection, ElementSection, Elements, ExportKind, ExportSection, Function,
+    FunctionSection, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
 };
 use wasmparser::{
     Element, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, Operator, Parser, Payload, TableInit,
@@ -25,8 +25,10 @@ const REALLOC_TABLE: TableType =
     TableType { element_type: RefType::FUNCREF, table64: false, minimum: 1, maximum: Some(1), shared: false };
 
 /// The module that comes first.
-pub struct Memory {
+pub struct Memory<'a> {
     pub ty: MemoryType,
+    /// What it holds at first: an offset each, and the bytes from there on.
+    pub contents: &'a [(i32, &'a [u8])],
     /// The function of the program's that allocates in it, where an import needs one.
     pub realloc: Option<u32>,
 }
@@ -63,15 +65,19 @@ pub struct Imported<'a> {
     pub name: &'a str,
 }
 
-impl Memory {
+impl Memory<'_> {
     pub fn encode(&self) -> Vec<u8> {
         let mut memories = MemorySection::new();
         memories.memory(self.ty);
         let mut exports = ExportSection::new();
         exports.export(MEMORY, ExportKind::Memory, 0);
+        let mut data = DataSection::new();
+        for (offset, bytes) in self.contents {
+            data.active(0, &ConstExpr::i32_const(*offset), bytes.iter().copied());
+        }
         let mut module = Module::new();
         if self.realloc.is_none() {
-            module.section(&memories).section(&exports);
+            module.section(&memories).section(&exports).section(&data);
             return module.finish();
         }
         let i32 = wasm_encoder::ValType::I32;
@@ -86,7 +92,8 @@ impl Memory {
         body.instructions().local_get(0).local_get(1).local_get(2).local_get(3).i32_const(0).call_indirect(0, 0).end();
         let mut code = CodeSection::new();
         code.function(&body);
-        module.section(&types).section(&functions).section(&tables).section(&memories).section(&exports).section(&code);
+        module.section(&types).section(&functions).section(&tables).section(&memories).section(&exports);
+        module.section(&code).section(&data);
         module.finish()
     }
 
@@ -207,11 +214,16 @@ impl<'a> Fixup<'a> {
 /// The functions that are put into the first table from its beginning on.
 fn elements_from_0(element: Element<'_>) -> Option<Vec<u32>> {
     let ElementKind::Active { table_index: None | Some(0), offset_expr } = element.kind else { return None };
-    let mut offset = offset_expr.get_operators_reader().into_iter();
-    let starts = matches!(offset.next()?.ok()?, Operator::I32Const { value: 0 });
-    let ends = matches!(offset.next()?.ok()?, Operator::End) && offset.next().is_none();
     let ElementItems::Functions(functions) = element.items else { return None };
-    if starts && ends { functions.into_iter().collect::<Result<_, _>>().ok() } else { None }
+    if number(&offset_expr)? == 0 { functions.into_iter().collect::<Result<_, _>>().ok() } else { None }
+}
+
+/// The number that an offset is, if it is no more than that.
+fn number(offset: &wasmparser::ConstExpr<'_>) -> Option<i32> {
+    let mut operators = offset.get_operators_reader().into_iter();
+    let Operator::I32Const { value } = operators.next()?.ok()? else { return None };
+    let ends = matches!(operators.next()?.ok()?, Operator::End) && operators.next().is_none();
+    ends.then_some(value)
 }
 
 /// The types of a module that has none but those of functions of numbers, which are equal if they look the same.

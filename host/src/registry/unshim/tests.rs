@@ -109,6 +109,22 @@ fn counts(component: &[u8]) -> (usize, usize) {
     (modules, instances)
 }
 
+/// The contents of the segments of each core module.
+fn segments(component: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut modules = Vec::new();
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.unwrap() {
+            Payload::ModuleSection { .. } => modules.push(Vec::new()),
+            Payload::DataSection(section) => {
+                let segments = section.into_iter().map(|segment| segment.unwrap().data.to_vec());
+                modules.last_mut().unwrap().extend(segments);
+            }
+            _ => {}
+        }
+    }
+    modules
+}
+
 /// What the component imports and exports, as WIT has it.
 fn world(component: &[u8]) -> String {
     let decoded = wit_component::decode(component).unwrap();
@@ -137,6 +153,36 @@ fn two_modules_are_left_of_three() {
     }
 }
 
+/// The engine maps what a module's own memory holds at first, and copies what another's does.
+#[test]
+fn a_memory_goes_with_what_it_holds_at_first() {
+    type Segments = &'static [&'static [u8]];
+    let names = ("(func (export \"run\") (call", "(func (export \"drop\") (data.drop 0)) (func (export \"run\") (call");
+    let large = ("(memory (export \"memory\") 1)", "(memory (export \"memory\") 3)");
+    let passive = ("\"hi\"))", "\"hi\") (data \"passive\"))");
+    let unknown = ("(data (i32.const 0)", "(data (offset (i32.add (i32.const 0) (i32.const 0)))");
+    let beyond = ("(data (i32.const 0)", "(data (i32.const 65535)");
+    let none = ("(data (i32.const 0) \"hi\")", "");
+    let cases: [(&str, &[_], [Segments; 2]); 8] = [
+        ("usual", &[], [&[b"hi"], &[]]),
+        ("large", &[large], [&[b"hi"], &[]]),
+        ("large without contents", &[large, none], [&[], &[]]),
+        ("passive", &[passive], [&[b"hi"], &[b"passive"]]),
+        // The function means the same segment as before, and finds it as it would be: used up.
+        ("named", &[names], [&[b"hi"], &[b""]]),
+        ("named, passive", &[names, passive], [&[b"hi"], &[b"", b"passive"]]),
+        // What is not known to fit is left to be found out at each instantiation.
+        ("unknown", &[unknown], [&[], &[b"hi"]]),
+        ("beyond", &[beyond], [&[], &[b"hi"]]),
+    ];
+    for (what, edits, expected) in cases {
+        let rewritten = unshim(&edited(what, edits)).unwrap_or_else(|| panic!("{what}"));
+        assert!(is_valid(&rewritten), "{what}");
+        // The program comes first, as it did.
+        assert_eq!(segments(&rewritten), [expected[1], expected[0]], "{what}");
+    }
+}
+
 #[test]
 fn an_initialiser_stays_a_module_that_comes_after_all() {
     let wit = "package test:it; world it { import say: func(text: string); export run: func(); }";
@@ -158,7 +204,13 @@ fn what_is_of_another_form_stays_as_it_is() {
     let changes: &[(&str, &[(&str, &str)])] = &[
         ("a start function", &[("(data (i32.const 0)", "(func $start) (start $start) (data (i32.const 0)")]),
         ("a second memory", &[("(memory (export \"memory\") 1)", "(memory (export \"memory\") 1) (memory 1)")]),
-        ("a large memory", &[("(memory (export \"memory\") 1)", "(memory (export \"memory\") 3)")]),
+        (
+            "a large memory that would be filled by copying",
+            &[
+                ("(memory (export \"memory\") 1)", "(memory (export \"memory\") 3)"),
+                ("(data (i32.const 0)", "(data (offset (i32.add (i32.const 0) (i32.const 0)))"),
+            ],
+        ),
         (
             "a memory from elsewhere",
             &[

@@ -36,7 +36,7 @@ enum Late<'a> {
 /// Writes a component of a shape.
 pub struct Writer<'a> {
     shape: &'a Shape<'a>,
-    memory: &'a Memory,
+    memory: &'a Memory<'a>,
     program: Vec<u8>,
     component: Component,
     modules: Space,
@@ -56,7 +56,7 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer that puts `memory` where the shim was, and `program` in the place of the program.
-    pub fn new(shape: &'a Shape<'a>, memory: &'a Memory, program: Vec<u8>) -> Writer<'a> {
+    pub fn new(shape: &'a Shape<'a>, memory: &'a Memory<'a>, program: Vec<u8>) -> Writer<'a> {
         Writer {
             shape,
             memory,

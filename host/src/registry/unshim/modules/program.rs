@@ -1,14 +1,15 @@
-//! The program: its memory becomes an import.
+//! The program: its memory becomes an import, and goes with what it holds at first.
 
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
 use wasm_encoder::{
-    ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId, StartSection,
+    ConstExpr, DataSection, ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId,
+    StartSection,
 };
-use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
+use wasmparser::{Data, DataKind, DataSectionReader, ExternalKind, Parser, Payload, TypeRef};
 
-use super::{MEMORY, MEMORY_MODULE, Memory, REALLOC_TABLE, TABLE};
+use super::{MEMORY, MEMORY_MODULE, Memory, REALLOC_TABLE, TABLE, number};
 
 /// A module with one memory of its own, that does nothing when it is instantiated but fill memory and tables.
 pub struct Program<'a> {
@@ -16,12 +17,17 @@ pub struct Program<'a> {
     memory: MemoryType,
     functions: Vec<(&'a str, u32)>,
     imported_tables: u32,
+    /// What the memory holds at first. `None` where that depends on more than the module, or does not fit.
+    contents: Option<Vec<(i32, &'a [u8])>>,
+    /// Whether a function may name a segment.
+    names_segments: bool,
 }
 
 impl<'a> Program<'a> {
     /// Recognises one. `None` for every other module.
     pub fn read(module: &'a [u8]) -> Option<Program<'a>> {
         let (mut memories, mut functions, mut imported_tables) = (Vec::new(), Vec::new(), 0);
+        let (mut contents, mut names_segments) = (Some(Vec::new()), false);
         for payload in Parser::new(0).parse_all(module) {
             match payload.ok()? {
                 // It could call what it imports before there is anything behind it.
@@ -42,6 +48,9 @@ impl<'a> Program<'a> {
                         memories.push(memory.ok()?);
                     }
                 }
+                // Without it a function that names one is not valid.
+                Payload::DataCountSection { .. } => names_segments = true,
+                Payload::DataSection(section) => contents = contents_of(section),
                 Payload::ExportSection(section) => {
                     for export in section {
                         let export = export.ok()?;
@@ -57,19 +66,35 @@ impl<'a> Program<'a> {
         if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
             return None;
         }
+        let size = memory.initial << 16;
+        let fits = |(offset, bytes): &(i32, &[u8])| {
+            u64::from(offset.cast_unsigned()).checked_add(bytes.len() as u64).is_some_and(|end| end <= size)
+        };
+        let contents = contents.filter(|contents| contents.iter().all(fits));
         let memory = RoundtripReencoder.memory_type(memory).ok()?;
-        Some(Program { module, memory, functions, imported_tables })
+        Some(Program { module, memory, functions, imported_tables, contents, names_segments })
     }
 
-    /// The module of its memory, and of the function by which it allocates, where that is asked for.
-    pub fn memory(&self, realloc: Option<&str>) -> Option<Memory> {
-        Some(Memory { ty: self.memory, realloc: self.function(realloc)? })
+    /// Whether what its memory holds at first can be told before it is instantiated.
+    pub fn has_known_contents(&self) -> bool {
+        self.contents.is_some()
+    }
+
+    /// The module of its memory with what that holds, and of the function by which it allocates, where that is asked for.
+    pub fn memory(&self, realloc: Option<&str>) -> Option<Memory<'_>> {
+        let contents = self.contents.as_deref().unwrap_or_default();
+        Some(Memory { ty: self.memory, contents, realloc: self.function(realloc)? })
     }
 
     /// The same program with that memory as an import, and that function as its start.
-    pub fn importing(&self, memory: &Memory, start: Option<&str>) -> Option<Vec<u8>> {
+    pub fn importing(&self, memory: &Memory<'_>, start: Option<&str>) -> Option<Vec<u8>> {
         let (start, fills) = (self.function(start)?, memory.realloc.is_some());
-        let mut importer = Importer { memory, table: self.imported_tables, start, fills };
+        let segments = match (self.has_known_contents(), self.names_segments) {
+            (false, _) => Segments::Stay,
+            (true, true) => Segments::Empty,
+            (true, false) => Segments::Go,
+        };
+        let mut importer = Importer { memory, table: self.imported_tables, start, fills, segments };
         let mut module = Module::new();
         importer.parse_core_module(&mut module, Parser::new(0), self.module).ok()?;
         Some(module.finish())
@@ -82,14 +107,36 @@ impl<'a> Program<'a> {
     }
 }
 
+/// What of a data section fills the memory: active segments that do not name where they go by what is imported.
+fn contents_of(section: DataSectionReader<'_>) -> Option<Vec<(i32, &[u8])>> {
+    let mut contents = Vec::new();
+    for segment in section {
+        let segment = segment.ok()?;
+        if let DataKind::Active { offset_expr, .. } = segment.kind {
+            contents.push((number(&offset_expr)?, segment.data));
+        }
+    }
+    Some(contents)
+}
+
+/// What becomes of the program's segments that fill its memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segments {
+    Stay,
+    /// They are left without contents, as they are once the memory is filled, so that no segment has another index.
+    Empty,
+    Go,
+}
+
 struct Importer<'a> {
-    memory: &'a Memory,
+    memory: &'a Memory<'a>,
     /// The index of the memory's table, which comes after all other imports.
     table: u32,
     /// The start function, until it has been written.
     start: Option<u32>,
     /// Whether the table is still to be filled.
     fills: bool,
+    segments: Segments,
 }
 
 impl Importer<'_> {
@@ -136,6 +183,15 @@ impl Reencode for Importer<'_> {
         utils::parse_element_section(self, elements, section)?;
         // Last, so that no segment has another index, and the engine still makes the program's own tables beforehand.
         self.fill(elements);
+        Ok(())
+    }
+
+    fn parse_data(&mut self, data: &mut DataSection, segment: Data<'_>) -> Result<(), Error> {
+        match (self.segments, &segment.kind) {
+            (Segments::Empty, DataKind::Active { .. }) => data.active(0, &ConstExpr::i32_const(0), []),
+            (Segments::Go, DataKind::Active { .. }) => return Ok(()),
+            _ => return utils::parse_data(self, data, segment),
+        };
         Ok(())
     }
 

@@ -26,6 +26,8 @@ const WIT: &str = "package test:it;
         export indirect: func(at: u32) -> u32;
         export grow: func(pages: u32) -> s32;
         export read: func(at: u32) -> u32;
+        export fill: func();
+        export refill: func(bytes: u32);
         export trap: func();
         export fail: func(text: string);
     }";
@@ -79,13 +81,16 @@ const PROGRAM: &str = r#"(module $program
             (call_indirect $numbers (type $number) (local.get 0))))
     (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
     (func (export "read") (param i32) (result i32) (i32.load (local.get 0)))
+    (func (export "fill") (memory.init $passive (i32.const 40) (i32.const 2) (i32.const 4)) (data.drop $begin))
+    (func (export "refill") (param i32) (memory.init $begin (i32.const 40) (i32.const 0) (local.get 0)))
     (func $trap (export "trap") unreachable)
     (func (export "fail") (param i32 i32) (call $host-fail (local.get 0) (local.get 1)))
     (func (export "test:it/answers#ask") (param i32 i32) (result i32)
         (call $say (local.get 0) (local.get 1))
         (call $return (local.get 0) (local.get 1)))
-    (data (i32.const 0) "begin")
-    (data $passive "unused"))"#;
+    (data $begin (i32.const 0) "began")
+    (data $passive "unused")
+    (data (i32.const 3) "in"))"#;
 
 /// What the component did to the host.
 #[derive(Default)]
@@ -199,6 +204,9 @@ fn a_component_does_the_same_without_its_shim() {
         ("grow", None, vec![number(2)]),
         ("grow", None, vec![number(1)]),
         ("read", None, vec![number(0)]),
+        ("fill", None, vec![]),
+        ("read", None, vec![number(40)]),
+        ("refill", None, vec![number(0)]),
     ];
     let seen = observe(&written, &usual);
     assert_eq!(observe(&rewritten, &usual), seen);
@@ -209,10 +217,14 @@ fn a_component_does_the_same_without_its_shim() {
     assert!(seen[4].contains("thing begin,it"), "{seen:#?}");
     assert!(seen[6].contains("607") && seen[7].contains("809"), "{seen:#?}");
     assert!(seen[12].contains("-1") && seen[13].contains("[S32(2)]"), "{seen:#?}");
+    let used = u32::from_le_bytes(*b"used");
+    assert!(seen[16].contains(&format!("U32({used})")), "{seen:#?}");
 
     let failing = [
         ("trap", vec![], "UnreachableCodeReached"),
         ("read", vec![number(65_533)], "MemoryOutOfBounds"),
+        // What has filled the memory is used up.
+        ("refill", vec![number(1)], "MemoryOutOfBounds"),
         ("indirect", vec![number(3)], "IndirectCallToNull"),
         ("indirect", vec![number(99)], "TableOutOfBounds"),
         ("fail", vec![text("no luck")], "no luck"),
@@ -252,8 +264,6 @@ fn segments_that_do_not_fit_trap_as_before() {
                 {segment})"#
         )
     };
-    let [whole, data, element] =
-        ["(data (i32.const 65533) \"abc\")", "(data (i32.const 65534) \"abc\")", "(elem (i32.const 1) func $say)"];
     let instantiated = |wasm: &[u8]| {
         let engine = engine::compiling().unwrap();
         #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
@@ -264,9 +274,18 @@ fn segments_that_do_not_fit_trap_as_before() {
         store.set_epoch_deadline(1);
         linker.instantiate(&mut store, &component).err().map(|error| error.downcast_ref::<Trap>().copied())
     };
-    for (segment, trap) in
-        [(whole, None), (data, Some(Some(Trap::MemoryOutOfBounds))), (element, Some(Some(Trap::TableOutOfBounds)))]
-    {
+    let (data, element) = (Some(Some(Trap::MemoryOutOfBounds)), Some(Some(Trap::TableOutOfBounds)));
+    for (segment, trap) in [
+        ("(data (i32.const 65533) \"abc\")", None),
+        ("(data (i32.const 65536) \"\")", None),
+        ("(data (i32.const 65534) \"abc\")", data),
+        ("(data (i32.const 65537) \"\")", data),
+        ("(data (i32.const -1) \"ab\")", data),
+        ("(data (offset (i32.add (i32.const 65530) (i32.const 4))) \"abc\")", data),
+        ("(data (i32.const 0) \"abc\") (data (i32.const 65534) \"abc\")", data),
+        ("(elem (i32.const 1) func $say)", element),
+        ("(elem (i32.const 1) func $say) (data (i32.const 65534) \"abc\")", element),
+    ] {
         let written = component(wit, &program(segment));
         let rewritten = unshim(&written).unwrap();
         assert_eq!(counts(&rewritten), (2, 2));
