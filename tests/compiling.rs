@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Host, HostBuilder, components, eventually, guests, machine, pipe_into, wasmline};
+use crate::support::{
+    COMPILING, Client, Host, HostBuilder, components, eventually, eventually_within, guests, machine, pipe_into,
+    wasmline,
+};
 
 /// A component that takes the compiler long enough to be met at work.
 fn slow() -> Vec<u8> {
@@ -176,7 +179,7 @@ fn a_compile_bomb_ends_in_a_reason_while_another_tenant_is_served() {
         guests::install(&mine, &format!("{name}.wasm"), &bomb);
         // It may compile or not; it must come to an end, and nobody may notice meanwhile.
         let ended = |line: &str| line.contains(&format!("{name}.wasm")) || line.contains(&format!("new={name}"));
-        eventually("the bomb compiles, or is refused with a reason", || {
+        eventually_within(COMPILING, "the bomb compiles, or is refused with a reason", || {
             client.reply("echo prompt").is(["prompt"]);
             host.log().lines().any(ended)
         });

@@ -31,7 +31,7 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     .map_err(|error| format!("cannot set up the sandbox: {error:#}"))?;
     let cache = Cache::open(&config.server.cache, config.server.cache_size, Form::Usual)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
-    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?);
+    let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?)?;
     let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let mut report = || {

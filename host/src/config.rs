@@ -39,9 +39,9 @@ use self::validate::validate;
 const DEFAULT_FILE: &str = "wasmline.toml";
 /// The tenant that there is when the file has none, and that flags are about when it has several.
 const DEFAULT_TENANT: &str = "default";
-/// Threads for blocking work that has no place of its own among the jobs: starting children, which is short, and reading the
+/// Threads for blocking work that is no job on a file: starting children, which is short, and reading the
 /// commands directories.
-const BLOCKING_THREADS: usize = 512;
+pub const BLOCKING_THREADS: usize = 512;
 /// Invocations at once for which there is room however few the tenants may have, so that tenants can be added.
 const FEWEST_INVOCATIONS: usize = 256;
 
@@ -107,11 +107,6 @@ impl Config {
     pub fn invocations(&self) -> usize {
         let wanted = || self.tenants.values().map(|tenant| tenant.limits.concurrency).sum::<usize>();
         self.server.max_invocations.unwrap_or_else(|| wanted().max(FEWEST_INVOCATIONS))
-    }
-
-    /// Threads that may block: so many that whoever has a place for a job has a thread for it.
-    pub fn blocking_threads(&self) -> usize {
-        BLOCKING_THREADS + self.server.hash_jobs + self.server.file_jobs
     }
 
     /// The tenant of that name; where none is given, the one that is meant.

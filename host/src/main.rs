@@ -76,8 +76,7 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
         // These have what computes for long. One more than there are turns for guests, so that there always is one for
         // everything else; whoever has been busy least goes first, by the operating system's own rule.
         .worker_threads(config::cores() + 1)
-        // Whoever has a place for a job has a thread for it, whatever hangs elsewhere.
-        .max_blocking_threads(config.blocking_threads())
+        .max_blocking_threads(config::BLOCKING_THREADS)
         .event_interval(loops::EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;

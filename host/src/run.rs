@@ -80,7 +80,7 @@ pub fn host(config: &Config, name: &str, arguments: &Run, form: Form) -> Result<
     let cache = Cache::open(&config.server.cache, config.server.cache_size, form)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
     let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
-    let shares = Shares::of(&config.server, plan);
+    let shares = Shares::of(&config.server, plan)?;
     let tenant = tenants::load_one(tenant, &registry, &shares, &arguments.file)
         .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
     let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);

@@ -133,7 +133,7 @@ impl Server {
         );
         let cache = Cache::open(&config.server.cache, config.server.cache_size, Form::Usual)?;
         let registry = Arc::new(Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs));
-        let shares = Shares::of(&config.server, plan);
+        let shares = Shares::of(&config.server, plan)?;
         let tenants = load_tenants(config, Arc::default(), &registry, &shares, Strictness::Start).await?;
         // Opened before anything runs, and nothing runs where it cannot be.
         let audit = config.audit.as_ref().map(|audit| Audit::start(audit, invocations));

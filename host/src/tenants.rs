@@ -3,6 +3,7 @@
 mod bucket;
 mod gate;
 mod share;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 
 pub use gate::{Gate, Pass};
 pub use share::{MemoryInUse, Part, Place, Places, Shares, share};
+pub use threads::Threads;
 
 use crate::config::{self, Config, Limits, Mode};
 #[cfg(test)]
@@ -116,7 +118,7 @@ impl Tenant {
     #[cfg(test)]
     pub fn for_test(limits: &str, memory: usize) -> Tenant {
         let config = config::Config::for_test(limits);
-        let shares = Shares::of(&config.server, Plan::for_test(memory));
+        let shares = Shares::of(&config.server, Plan::for_test(memory)).unwrap();
         Tenant::new(&config.tenants["default"], &shares, 1)
     }
 

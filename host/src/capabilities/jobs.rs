@@ -10,9 +10,8 @@ use tokio::task::spawn;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Call;
-use crate::loops::spawn_blocking;
 use crate::sandbox::{Stop, cpu};
-use crate::tenants::{Place, Places};
+use crate::tenants::{Place, Places, Threads};
 
 /// A piece of work under way. Dropping it gives up what has not begun; what has begun comes to its end, and has its place
 /// until then.
@@ -22,8 +21,8 @@ impl<T: Send + 'static> Job<T> {
     /// Begins a file operation as soon as there is a place for it.
     pub fn begin(call: &Call, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let task = Arc::clone(&call.task);
-        let places = task.tenant.part().file_jobs.clone();
-        Job::in_place(places, move || {
+        let part = task.tenant.part();
+        Job::in_place(part.file_jobs.clone(), &part.threads, move || {
             let (done, used) = cpu::measure_aside(work);
             task.charge(used);
             done
@@ -31,19 +30,22 @@ impl<T: Send + 'static> Job<T> {
     }
 
     /// Begins, as soon as one of the places is free, work that looks after its account itself.
-    pub fn in_place(places: Places, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+    pub fn in_place(places: Places, threads: &Arc<Threads>, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let work = move |place: Place| {
             let done = work();
             drop(place);
             Some(done)
         };
         let job = match places.try_acquire() {
-            Some(place) => spawn_blocking(move || work(place)),
+            Some(place) => threads.run(move || work(place)),
             // A task of its own waits: a line may stand still for a while, and a place that it got meanwhile would be idle.
-            None => spawn(async move {
-                let place = places.acquire().await?;
-                AbortOnDropHandle::new(spawn_blocking(move || work(place))).await.ok()?
-            }),
+            None => {
+                let threads = Arc::clone(threads);
+                spawn(async move {
+                    let place = places.acquire().await?;
+                    AbortOnDropHandle::new(threads.run(move || work(place))).await.ok()?
+                })
+            }
         };
         Job(AbortOnDropHandle::new(job))
     }

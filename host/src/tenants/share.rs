@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Threads;
 use super::bucket::Bucket;
 use super::gate::{Gate, Pass};
 use crate::config::{self, Limits};
@@ -19,6 +20,7 @@ pub struct Shares {
     most_hash_jobs: usize,
     file_jobs: Arc<Gate>,
     most_file_jobs: usize,
+    threads: Arc<Threads>,
     most_compile_jobs: usize,
     turns: Arc<Gate>,
     children: Arc<Gate>,
@@ -32,13 +34,17 @@ pub struct Shares {
 
 impl Shares {
     /// As many jobs at once as the configuration says, as many turns as there are cores.
-    pub fn of(server: &config::Server, plan: Plan) -> Shares {
+    ///
+    /// # Errors
+    /// When there can be no threads for the jobs.
+    pub fn of(server: &config::Server, plan: Plan) -> Result<Shares, String> {
         let cores = config::cores();
-        Shares {
+        Ok(Shares {
             hash_jobs: Arc::new(Gate::new(server.hash_jobs)),
             most_hash_jobs: server.hash_jobs,
             file_jobs: Arc::new(Gate::new(server.file_jobs)),
             most_file_jobs: server.file_jobs,
+            threads: Arc::new(Threads::new(server.hash_jobs + server.file_jobs)?),
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Gate::new(cores)),
             children: Arc::new(Gate::new(plan.children)),
@@ -48,7 +54,7 @@ impl Shares {
             kept: Arc::new(Gate::new(server.kept_instances)),
             most_kept: server.kept_instances,
             plan,
-        }
+        })
     }
 
     /// The same host under another plan. Children that run go on, and count.
@@ -87,6 +93,7 @@ impl Shares {
         Part {
             hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Gate::new(hash_jobs)) },
             file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Gate::new(file_jobs)) },
+            threads: Arc::clone(&self.threads),
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
@@ -107,6 +114,8 @@ pub struct Part {
     pub hash_jobs: Places,
     /// Places for file operations of WASI programs.
     pub file_jobs: Places,
+    /// Where both are done.
+    pub threads: Arc<Threads>,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
     /// Turns on the processors.

@@ -101,7 +101,7 @@ impl World {
             on_demand: false,
         };
         let sandbox = Arc::new(Sandbox::new(size).unwrap());
-        let shares = Shares::of(&config.server, Plan::for_test(1 << 30));
+        let shares = Shares::of(&config.server, Plan::for_test(1 << 30)).unwrap();
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
         let tenants = Tenants::from([("default".to_owned(), Arc::clone(&tenant))]);
