@@ -45,6 +45,8 @@ pub enum Peer {
 pub enum Kind {
     Echo,
     Host,
+    /// On the client's core as well.
+    HostOnAllCores,
     /// With `--engine-defaults`.
     HostWithDefaults,
     /// With a second directory of commands.
@@ -59,6 +61,7 @@ impl Kind {
     pub const ALL: &[Kind] = &[
         Kind::Echo,
         Kind::Host,
+        Kind::HostOnAllCores,
         Kind::HostWithDefaults,
         Kind::HostWithManyCommands,
         Kind::Twisted,
@@ -69,7 +72,7 @@ impl Kind {
 
     /// Whether it is wasmline.
     pub fn is_ours(self) -> bool {
-        matches!(self, Kind::Host | Kind::HostWithDefaults | Kind::HostWithManyCommands)
+        matches!(self, Kind::Host | Kind::HostOnAllCores | Kind::HostWithDefaults | Kind::HostWithManyCommands)
     }
 }
 

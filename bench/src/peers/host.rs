@@ -149,7 +149,10 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     if kind == Kind::HostWithDefaults {
         command.arg("--engine-defaults");
     }
-    Server::start(command, address, &[bench.cores.server], &bench.files.logs().join(format!("{}.log", stem(kind))))
+    let own = [bench.cores.server];
+    let all = [bench.cores.client, bench.cores.server];
+    let cores: &[usize] = if kind == Kind::HostOnAllCores { &all } else { &own };
+    Server::start(command, address, cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
 }
 
 /// What the files of a host are called.
@@ -157,6 +160,7 @@ fn stem(kind: Kind) -> &'static str {
     match kind {
         Kind::HostWithDefaults => "wasmline-defaults",
         Kind::HostWithManyCommands => "wasmline-many",
+        Kind::HostOnAllCores => "wasmline-all-cores",
         _ => "wasmline",
     }
 }

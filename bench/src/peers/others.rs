@@ -23,7 +23,7 @@ pub fn missing(kind: Kind, arguments: &crate::cli::Run) -> Option<String> {
         (!on_path(program)).then(|| format!("{program} is not measured: it is not on PATH (Debian's {package})"))
     };
     match kind {
-        Kind::Echo | Kind::Host | Kind::HostWithDefaults | Kind::HostWithManyCommands => None,
+        Kind::Echo | Kind::Host | Kind::HostOnAllCores | Kind::HostWithDefaults | Kind::HostWithManyCommands => None,
         _ if !arguments.peers => Some(String::new()),
         Kind::Twisted => (arguments.python.is_none() || arguments.seed_server.is_none())
             .then(|| "Twisted is not measured: it could not be installed".to_owned()),
@@ -42,7 +42,7 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
         Kind::Redis => (redis(address, bounds), "redis.log"),
         Kind::Socat => (socat(address), "socat.log"),
         Kind::Tcpserver => (tcpserver(address), "tcpserver.log"),
-        Kind::Host | Kind::HostWithDefaults | Kind::HostWithManyCommands => {
+        Kind::Host | Kind::HostOnAllCores | Kind::HostWithDefaults | Kind::HostWithManyCommands => {
             return super::host::start(bench, kind, bounds);
         }
     };

@@ -1,7 +1,9 @@
-//! Hashes of files, streamed in constant memory on the blocking pool.
+//! Hashes of files, streamed in constant memory on threads for jobs.
+
+mod chunks;
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +16,15 @@ use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::jobs::Job;
 use super::paths::{OpenError, open_beneath};
+use crate::config;
 use crate::policy::{Access, Denial};
 use crate::sandbox::cpu;
 use crate::task::Task;
+use chunks::{Ahead, Chunks, Direct};
 
-/// Bytes read at once: large enough that the system calls do not show beside the hashing.
-const CHUNK: usize = 128 * 1024;
+/// Size from which on a file is read by a thread of its own while it is hashed, in bytes. Hashing it takes milliseconds, so
+/// that what a thread costs does not show.
+const AHEAD_FROM: u64 = 8 * 1024 * 1024;
 
 /// Tells the job that nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -40,15 +45,21 @@ async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Al
     let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant.limits.digest_size);
     let account = Hashing { task, cancelled };
     let job = Job::in_place(part.hash_jobs.clone(), &part.threads, move || {
-        let (file, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
+        let (opened, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
         account.charge(used);
-        hash(file?, Hasher::new(algorithm), bound, &account)
+        let (mut file, size) = opened?;
+        // On a single processor the two would only take turns.
+        let is_read_ahead = size >= AHEAD_FROM && config::cores() > 1;
+        let hash_chunks = |chunks| hash(chunks, Hasher::new(algorithm), bound, &account);
+        let hashed = is_read_ahead.then(|| Ahead::scope(&mut file, &account, hash_chunks)).flatten();
+        hashed.unwrap_or_else(|| hash(Direct::new(&mut file), Hasher::new(algorithm), bound, &account))
     });
     // The job ends early only when the host is going down.
     job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned())))
 }
 
-fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error> {
+/// The file, and its size.
+fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64), Error> {
     let file = File::from(open_beneath(root, relative, OFlags::RDONLY)?);
     let metadata = file.metadata().map_err(io_error)?;
     if !metadata.is_file() {
@@ -57,18 +68,17 @@ fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<File, Error>
     if metadata.len() > bound {
         return Err(Error::TooLarge(bound));
     }
-    Ok(file)
+    Ok((file, metadata.len()))
 }
 
 /// Reads to the end, however the file changes meanwhile, but never beyond the bound.
-fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, account: &impl Account) -> Result<Vec<u8>, Error> {
-    let mut chunk = vec![0; CHUNK];
+fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, account: &impl Account) -> Result<Vec<u8>, Error> {
     let mut total = 0;
     while account.may_go_on() {
         let (read, used) = cpu::measure_aside(|| {
-            let read = file.read(&mut chunk)?;
-            hasher.update(&chunk[..read]);
-            io::Result::Ok(read)
+            let chunk = chunks.next()?;
+            hasher.update(chunk);
+            io::Result::Ok(chunk.len())
         });
         account.charge(used);
         match read {
@@ -79,7 +89,6 @@ fn hash(mut file: impl Read, mut hasher: Hasher, bound: u64, account: &impl Acco
                     return Err(Error::TooLarge(bound));
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(io_error(error)),
         }
     }
@@ -190,6 +199,8 @@ impl Host for View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -209,7 +220,7 @@ mod tests {
 
     #[test]
     fn known_answers() {
-        let answer = |algorithm| hex(&hash(&b"abc"[..], Hasher::new(algorithm), 3, &Test(true)).unwrap());
+        let answer = |algorithm| hex(&hash(Direct::new(&b"abc"[..]), Hasher::new(algorithm), 3, &Test(true)).unwrap());
         assert_eq!(answer(Algorithm::Sha1), "a9993e364706816aba3e25717850c26c9cd0d89d");
         assert!(answer(Algorithm::Sha256).starts_with("ba7816bf8f01cfea"));
         assert!(answer(Algorithm::Sha512).starts_with("ddaf35a193617aba"));
@@ -218,10 +229,50 @@ mod tests {
 
     #[test]
     fn a_cancelled_or_endless_job_ends() {
-        let endless = || io::repeat(0);
         let hasher = || Hasher::new(Algorithm::Sha1);
-        assert!(hash(endless(), hasher(), u64::MAX, &Test(false)).is_err());
-        let too_large = hash(endless(), hasher(), 1 << 20, &Test(true));
-        assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
+        let direct = |bound, account: &Test| hash(Direct::new(io::repeat(0)), hasher(), bound, account);
+        let ahead = |bound, account: &Test| {
+            Ahead::scope(&mut io::repeat(0), account, |chunks| hash(chunks, hasher(), bound, account)).unwrap()
+        };
+        assert!(direct(u64::MAX, &Test(false)).is_err());
+        assert!(ahead(u64::MAX, &Test(false)).is_err());
+        for too_large in [direct(1 << 20, &Test(true)), ahead(1 << 20, &Test(true))] {
+            assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
+        }
+    }
+
+    /// Reads as if by a file that is shorter than it was, or that cannot be read from somewhere on.
+    struct Odd {
+        left: usize,
+        fails: bool,
+    }
+
+    impl Read for Odd {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.left.min(buffer.len()).min(1000) {
+                0 if self.fails => Err(io::ErrorKind::PermissionDenied.into()),
+                read => {
+                    buffer[..read].fill(self.left.to_le_bytes()[0]);
+                    self.left -= read;
+                    Ok(read)
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_ahead_has_the_same_hash() {
+        let account = &Test(true);
+        let hasher = || Hasher::new(Algorithm::Sha256);
+        for (left, fails) in [(0, false), (1, false), (1_000_007, false), (1_000_007, true)] {
+            let odd = || Odd { left, fails };
+            let direct = hash(Direct::new(odd()), hasher(), u64::MAX, account);
+            let ahead = Ahead::scope(&mut odd(), account, |chunks| hash(chunks, hasher(), u64::MAX, account));
+            match (direct, ahead.unwrap()) {
+                (Ok(direct), Ok(ahead)) if !fails => assert_eq!(direct, ahead),
+                (Err(Error::Io(direct)), Err(Error::Io(ahead))) if fails => assert_eq!(direct, ahead),
+                results => panic!("{results:?}"),
+            }
+        }
     }
 }
