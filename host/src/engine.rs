@@ -33,6 +33,8 @@ const SMALL_MEMORY: usize = 128 * 1024;
 const KEEP_RESIDENT: usize = 512 * 1024;
 /// The same for a table.
 const KEEP_RESIDENT_TABLE: usize = 64 * 1024;
+/// Slots of large commands that nobody uses and that stay as the last command has left them.
+const WARM_LARGE: u32 = 100;
 
 /// What sizes the pool of instances.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +81,9 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
     };
     // A store keeps the stack that it had, so one that is kept takes as much as one that runs.
     let slots = u32::try_from(slots.saturating_add(pool.kept)).unwrap_or(u32::MAX);
+    // A slot that goes from one command to another is mapped anew, so each command has one of its own as long as there are
+    // any. For large ones that would be too much memory.
+    let warm = if size == Size::Small { slots } else { WARM_LARGE };
     let mut pooling = PoolingAllocationConfig::new();
     pooling
         .total_component_instances(slots)
@@ -95,6 +100,7 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(pool.memory)
         .linear_memory_keep_resident(keep_resident)
+        .max_unused_warm_slots(warm)
         .table_keep_resident(KEEP_RESIDENT_TABLE)
         // Only pages that a guest touched are cleared, where the kernel can say which.
         .pagemap_scan(scan);

@@ -121,19 +121,25 @@ pub fn leave() -> bool {
     is_loop
 }
 
-/// Runs what blocks on a thread of the workers' runtime, whoever asks for it: so there is one set of such threads.
+/// Runs what blocks on a thread of the workers' runtime, whoever asks for it.
 pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match WORKERS.with_borrow(|workers| workers.as_ref().map(|workers| workers.runtime.clone())) {
-        Some(workers) => {
-            // What it opens is watched by the loop that asked for it.
-            let here = Handle::current();
-            workers.spawn_blocking(move || {
-                let _entered = here.enter();
-                work()
-            })
-        }
+        Some(workers) => spawn_blocking_on(&workers, work),
         None => tokio::task::spawn_blocking(work),
     }
+}
+
+/// Runs what blocks on a thread of this runtime.
+pub fn spawn_blocking_on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    // What it opens is watched by the loop that asked for it.
+    let here = Handle::current();
+    runtime.spawn_blocking(move || {
+        let _entered = here.enter();
+        work()
+    })
 }
 
 /// Polls a future until it ends: here, and among the workers from when it has asked for that. Dropping the result drops it

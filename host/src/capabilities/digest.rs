@@ -16,14 +16,13 @@ use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::jobs::Job;
 use super::paths::{OpenError, open_beneath};
-use crate::config;
 use crate::policy::{Access, Denial};
 use crate::sandbox::cpu;
 use crate::task::Task;
 use chunks::{Ahead, Chunks, Direct};
 
-/// Size from which on a file is read by a thread of its own while it is hashed, in bytes. Hashing it takes milliseconds, so
-/// that what a thread costs does not show.
+/// Size from which on a file is read by a thread of its own while it is hashed, in bytes, where there is one free. Hashing it
+/// takes milliseconds, so that what a thread costs does not show.
 const AHEAD_FROM: u64 = 8 * 1024 * 1024;
 
 /// Tells the job that nobody waits for it any more.
@@ -39,6 +38,7 @@ impl Drop for CancelOnDrop {
 /// given back when it has really ended.
 async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
     let part = task.tenant.part();
+    let threads = Arc::clone(&part.threads);
     let task = Arc::clone(task);
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
@@ -48,10 +48,9 @@ async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Al
         let (opened, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
         account.charge(used);
         let (mut file, size) = opened?;
-        // On a single processor the two would only take turns.
-        let is_read_ahead = size >= AHEAD_FROM && config::cores() > 1;
+        let reader = if size >= AHEAD_FROM { threads.reader() } else { None };
         let hash_chunks = |chunks| hash(chunks, Hasher::new(algorithm), bound, &account);
-        let hashed = is_read_ahead.then(|| Ahead::scope(&mut file, &account, hash_chunks)).flatten();
+        let hashed = reader.and_then(|_place| Ahead::scope(&mut file, &account, hash_chunks));
         hashed.unwrap_or_else(|| hash(Direct::new(&mut file), Hasher::new(algorithm), bound, &account))
     });
     // The job ends early only when the host is going down.
@@ -200,6 +199,7 @@ impl Host for View<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -241,6 +241,36 @@ mod tests {
         }
     }
 
+    /// An account that is added up.
+    #[derive(Default)]
+    struct Sum(AtomicU64);
+
+    impl Account for Sum {
+        fn may_go_on(&self) -> bool {
+            true
+        }
+
+        fn charge(&self, used: Duration) {
+            self.0.fetch_add(u64::try_from(used.as_nanos()).unwrap(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes so much CPU time for each of so many reads.
+    struct Slow(Duration, u32);
+
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(left) = self.1.checked_sub(1) else { return Ok(0) };
+            self.1 = left;
+            let mut used = Duration::ZERO;
+            while used < self.0 {
+                used += cpu::measure_aside(|| (0..1000).map(std::hint::black_box).sum::<u32>()).1;
+            }
+            buffer[0] = 1;
+            Ok(1)
+        }
+    }
+
     /// Reads as if by a file that is shorter than it was, or that cannot be read from somewhere on.
     struct Odd {
         left: usize,
@@ -257,6 +287,20 @@ mod tests {
                     Ok(read)
                 }
             }
+        }
+    }
+
+    #[test]
+    fn reading_is_charged_whoever_reads() {
+        let (each, reads) = (Duration::from_millis(2), 20);
+        let slow = || Slow(each, reads);
+        let hasher = || Hasher::new(Algorithm::Sha1);
+        let (direct, ahead) = (Sum::default(), Sum::default());
+        hash(Direct::new(slow()), hasher(), u64::MAX, &direct).unwrap();
+        Ahead::scope(&mut slow(), &ahead, |chunks| hash(chunks, hasher(), u64::MAX, &ahead)).unwrap().unwrap();
+        for Sum(charged) in [direct, ahead] {
+            let charged = Duration::from_nanos(charged.into_inner());
+            assert!(charged >= each * reads, "{charged:?}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::oneshot::{Receiver, channel};
 use tokio::task::spawn;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -15,7 +16,10 @@ use crate::tenants::{Place, Places, Threads};
 
 /// A piece of work under way. Dropping it gives up what has not begun; what has begun comes to its end, and has its place
 /// until then.
-pub struct Job<T>(AbortOnDropHandle<Option<T>>);
+pub struct Job<T> {
+    done: Receiver<T>,
+    _work: AbortOnDropHandle<()>,
+}
 
 impl<T: Send + 'static> Job<T> {
     /// Begins a file operation as soon as there is a place for it.
@@ -31,23 +35,25 @@ impl<T: Send + 'static> Job<T> {
 
     /// Begins, as soon as one of the places is free, work that looks after its account itself.
     pub fn in_place(places: Places, threads: &Arc<Threads>, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+        let (result, done) = channel();
         let work = move |place: Place| {
-            let done = work();
+            // What nobody wants any more is dropped here, which may block as long as the work itself: it closes files.
+            drop(result.send(work()));
             drop(place);
-            Some(done)
         };
-        let job = match places.try_acquire() {
+        let work = match places.try_acquire() {
             Some(place) => threads.run(move || work(place)),
             // A task of its own waits: a line may stand still for a while, and a place that it got meanwhile would be idle.
             None => {
                 let threads = Arc::clone(threads);
                 spawn(async move {
-                    let place = places.acquire().await?;
-                    AbortOnDropHandle::new(threads.run(move || work(place))).await.ok()?
+                    if let Some(place) = places.acquire().await {
+                        let _ = AbortOnDropHandle::new(threads.run(move || work(place))).await;
+                    }
                 })
             }
         };
-        Job(AbortOnDropHandle::new(job))
+        Job { done, _work: AbortOnDropHandle::new(work) }
     }
 }
 
@@ -56,7 +62,7 @@ impl<T> Future for Job<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut self.0).poll(cx).map(|done| done.ok().flatten())
+        Pin::new(&mut self.done).poll(cx).map(Result::ok)
     }
 }
 
@@ -68,4 +74,72 @@ pub async fn run<T: Send + 'static>(call: &Call, work: impl FnOnce() -> T + Send
     let done = Job::begin(call, work).await;
     call.check_cpu()?;
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::tenants::Tenant;
+
+    /// Closes only when it is let, like a file on a file system that hangs.
+    struct Hanging {
+        closing: mpsc::Sender<()>,
+        closes: mpsc::Receiver<()>,
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            self.closing.send(()).unwrap();
+            let _ = self.closes.recv();
+        }
+    }
+
+    /// A thread that hangs is as good as none, so there must be no job for it.
+    #[test]
+    fn what_nobody_wants_has_a_place_until_it_is_closed() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let part = Tenant::for_test("", 1 << 30).part();
+        let [all, own] = part.file_jobs.free();
+        let (closing, is_closing) = mpsc::channel();
+        let (close, closes) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
+        let (go, goes) = mpsc::channel::<()>();
+        runtime.block_on(async {
+            let job = Job::in_place(part.file_jobs.clone(), &part.threads, move || {
+                begun.send(()).unwrap();
+                let _ = goes.recv();
+                Hanging { closing, closes }
+            });
+            has_begun.recv().unwrap();
+            drop(job);
+            go.send(()).unwrap();
+            is_closing.recv().unwrap();
+            assert_eq!(part.file_jobs.free(), [all - 1, own - 1]);
+            close.send(()).unwrap();
+            let mut places = Vec::new();
+            for _ in 0..own {
+                places.push(part.file_jobs.clone().acquire().await.unwrap());
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_job_returns_needs_no_place() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let part = Tenant::for_test("", 1 << 30).part();
+        runtime.block_on(async {
+            let own = part.file_jobs.free()[1];
+            let jobs: Vec<_> = (0..2 * own)
+                .map(|number| Job::in_place(part.file_jobs.clone(), &part.threads, move || number))
+                .collect();
+            // The last of them has its turn though nobody has taken what the first has returned.
+            for (number, job) in jobs.into_iter().enumerate().rev() {
+                assert_eq!(job.await, Some(number));
+            }
+        });
+    }
 }

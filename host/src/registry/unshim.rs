@@ -4,10 +4,11 @@
 //! jumps through a table, and a *fixup* that fills the table. For an import that passes strings needs the program's memory,
 //! which is there only after the program, which needs its imports. An instance of each of the three is made for every line.
 //!
-//! Here the memory gets a module of its own, which goes first, with what it holds at first, so that the engine maps that
-//! anew for each instance and copies nothing; the program imports it, and takes its imports as they are. Nothing else of the
-//! component changes: no index of a type, a function or an instance that are the component's, and no function of the program. Where an import returns what has to be allocated, the allocator is still the program's, and is
-//! reached by a table of one element.
+//! Here the memory gets a module of its own, which goes first; the program imports it, and takes its imports as they are. What
+//! the memory holds at first goes with it where it can, for the engine maps that only for a module's own memory. Nothing else
+//! of the component changes: no index of a type, a function or an instance that are the component's, and no function of the
+//! program. Where an import returns what has to be allocated, the allocator is still the program's, and is reached by a table
+//! of one element.
 //!
 //! Only what is exactly of that form is rewritten ([`shape`]); everything else is compiled as its author wrote it.
 

@@ -44,7 +44,7 @@ impl Shares {
             most_hash_jobs: server.hash_jobs,
             file_jobs: Arc::new(Gate::new(server.file_jobs)),
             most_file_jobs: server.file_jobs,
-            threads: Arc::new(Threads::new(server.hash_jobs + server.file_jobs)?),
+            threads: Arc::new(Threads::new(server.hash_jobs + server.file_jobs, cores / 2)?),
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Gate::new(cores)),
             children: Arc::new(Gate::new(plan.children)),

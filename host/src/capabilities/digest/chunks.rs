@@ -45,8 +45,8 @@ impl<R: Read> Chunks for Direct<R> {
 
 /// Chunks that a thread of their own reads.
 pub struct Ahead {
-    read: Receiver<io::Result<Chunk>>,
-    used: SyncSender<Vec<u8>>,
+    chunks: Receiver<io::Result<Chunk>>,
+    give_back: SyncSender<Vec<u8>>,
     /// The one that was asked for last.
     current: Option<Chunk>,
 }
@@ -66,8 +66,8 @@ impl Ahead {
         work: impl FnOnce(Ahead) -> T,
     ) -> Option<T> {
         // Neither ever waits for room: there are no more chunks than that.
-        let (filled, read_chunks) = sync_channel(CHUNKS_AHEAD);
-        let (used, empty) = sync_channel::<Vec<u8>>(CHUNKS_AHEAD);
+        let (hand_over, chunks) = sync_channel(CHUNKS_AHEAD);
+        let (give_back, empty) = sync_channel::<Vec<u8>>(CHUNKS_AHEAD);
         thread::scope(|scope| {
             let reader = move || {
                 for mut buffer in empty {
@@ -75,7 +75,7 @@ impl Ahead {
                     account.charge(used);
                     let is_last = !matches!(result, Ok(1..));
                     // Whoever has had enough does not listen any more.
-                    let handed_over = filled.send(result.map(|filled| Chunk { buffer, filled }));
+                    let handed_over = hand_over.send(result.map(|filled| Chunk { buffer, filled }));
                     if is_last || handed_over.is_err() {
                         break;
                     }
@@ -83,9 +83,9 @@ impl Ahead {
             };
             Builder::new().name("job-reader".into()).spawn_scoped(scope, reader).ok()?;
             for _ in 0..CHUNKS_AHEAD {
-                let _ = used.send(vec![0; CHUNK_AHEAD]);
+                let _ = give_back.send(vec![0; CHUNK_AHEAD]);
             }
-            Some(work(Ahead { read: read_chunks, used, current: None }))
+            Some(work(Ahead { chunks, give_back, current: None }))
         })
     }
 }
@@ -94,9 +94,9 @@ impl Chunks for Ahead {
     fn next(&mut self) -> io::Result<&[u8]> {
         if let Some(chunk) = self.current.take() {
             // After the last chunk nobody reads on.
-            let _ = self.used.send(chunk.buffer);
+            let _ = self.give_back.send(chunk.buffer);
         }
-        let chunk = self.read.recv().unwrap_or_else(|_| Err(ErrorKind::UnexpectedEof.into()))?;
+        let chunk = self.chunks.recv().unwrap_or_else(|_| Err(ErrorKind::UnexpectedEof.into()))?;
         let Chunk { buffer, filled } = self.current.insert(chunk);
         Ok(&buffer[..*filled])
     }

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
 use wasm_encoder::{
-    ConstExpr, DataSection, ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId,
-    StartSection,
+    DataSection, ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId, StartSection,
 };
 use wasmparser::{Data, DataKind, DataSectionReader, ExternalKind, Parser, Payload, TypeRef};
 
@@ -123,7 +122,8 @@ fn contents_of(section: DataSectionReader<'_>) -> Option<Vec<(i32, &[u8])>> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Segments {
     Stay,
-    /// They are left without contents, as they are once the memory is filled, so that no segment has another index.
+    /// They are left without contents, as they are once the memory is filled, so that no segment has another index. Passive,
+    /// because the engine would go through active ones for each instance.
     Empty,
     Go,
 }
@@ -188,7 +188,7 @@ impl Reencode for Importer<'_> {
 
     fn parse_data(&mut self, data: &mut DataSection, segment: Data<'_>) -> Result<(), Error> {
         match (self.segments, &segment.kind) {
-            (Segments::Empty, DataKind::Active { .. }) => data.active(0, &ConstExpr::i32_const(0), []),
+            (Segments::Empty, DataKind::Active { .. }) => data.passive([]),
             (Segments::Go, DataKind::Active { .. }) => return Ok(()),
             _ => return utils::parse_data(self, data, segment),
         };
