@@ -22,9 +22,12 @@ fn audited(builder: HostBuilder, settings: &str) -> (HostBuilder, PathBuf) {
     (builder, file)
 }
 
+/// The records in a file. One may just be being written at its end: a write that goes over the end of a page is seen in parts.
 fn records_in(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let whole = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+    let (written, _) = text.rsplit_once('\n').unwrap_or_default();
+    let whole =
+        written.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
     whole.collect()
 }
 

@@ -76,6 +76,7 @@ fn a_full_disk_is_told_and_lines_go_on_where_that_is_wanted() {
     let (recorded, lost) = full.told();
     assert!(lost > 0);
     assert_eq!(recorded.len() as u64 + lost, 510);
+    assert!(fs::read_to_string(&full.audit).expect("it is there").ends_with('\n'), "the last is not whole");
 }
 
 #[test]
