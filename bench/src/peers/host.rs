@@ -149,10 +149,11 @@ pub fn start(bench: &Bench, kind: Kind, bounds: Bounds) -> Result<Server> {
     if kind == Kind::HostWithDefaults {
         command.arg("--engine-defaults");
     }
-    let own = [bench.cores.server];
-    let all = [bench.cores.client, bench.cores.server];
-    let cores: &[usize] = if kind == Kind::HostOnAllCores { &all } else { &own };
-    Server::start(command, address, cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
+    let mut cores = vec![bench.cores.server];
+    if kind == Kind::HostOnAllCores {
+        cores.push(bench.cores.client);
+    }
+    Server::start(command, address, &cores, &bench.files.logs().join(format!("{}.log", stem(kind))))
 }
 
 /// What the files of a host are called.
