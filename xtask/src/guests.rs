@@ -1,9 +1,9 @@
 //! The guests' workspace: its commands, its fixtures, its own tests and lints.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::list;
 use crate::publish::publish;
 use crate::shell::{self, Result};
 use crate::tree::{Tree, WASM_TARGET};
@@ -68,13 +68,6 @@ fn built(dir: &Path, name: &str) -> Result<PathBuf> {
         .into_iter()
         .find(|path| path.is_file())
         .ok_or_else(|| format!("cargo built no {name}.wasm in {}", dir.display()))
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = read().map_err(|error| format!("cannot read {}: {error}", dir.display()))?;
-    paths.sort();
-    Ok(paths)
 }
 
 fn stem(path: &Path) -> String {

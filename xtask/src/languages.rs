@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::files::list;
 use crate::publish::publish;
 use crate::readme;
 use crate::shell::{self, Result};
@@ -106,8 +105,7 @@ impl Workshop {
         make_empty(&installed)?;
         let install = readme::commands(source, "Install")?.replace(COMMANDS, "\"$COMMANDS\"/");
         shell::run(self.shell(place, &install)?.env("COMMANDS", &installed))?;
-        let list = || fs::read_dir(&installed)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-        for path in list().map_err(|error| format!("cannot read {}: {error}", installed.display()))? {
+        for path in list(&installed)? {
             files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
         }
         Ok(())

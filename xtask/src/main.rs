@@ -4,6 +4,7 @@
 //! This file turns arguments into chores; the other modules each do one part of the work.
 
 mod bench;
+mod files;
 mod guests;
 mod languages;
 mod publish;

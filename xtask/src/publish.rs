@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files::failed;
 use crate::shell::Result;
 
 /// Makes `dir` hold exactly the files given, each a copy of its source; whatever else it held is removed.
@@ -35,10 +36,6 @@ fn put(dir: &Path, name: &str, source: &Path) -> Result {
     let unfinished = dir.join(format!(".{name}.part"));
     fs::write(&unfinished, bytes).map_err(|error| failed("write", &unfinished, error))?;
     fs::rename(&unfinished, &place).map_err(|error| failed("write", &place, error))
-}
-
-fn failed(what: &str, path: &Path, error: std::io::Error) -> String {
-    format!("cannot {what} {}: {error}", path.display())
 }
 
 #[cfg(test)]

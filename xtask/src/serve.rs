@@ -24,7 +24,8 @@ pub fn serve(tree: &Tree, args: &[String]) -> Result {
     }
     host.args(args);
     let line = shell::shown(&host);
-    let (ip, port) = where_to_connect(args);
+    let elsewhere = ["WASMLINE_CONFIG", "WASMLINE_LISTEN"].into_iter().any(|name| env::var_os(name).is_some());
+    let (ip, port) = where_to_connect(args, elsewhere);
     eprintln!(
         "+ {line}
 
@@ -38,11 +39,16 @@ and type `help`, `lastlog`, `comphash /etc/hostname` or `exit`. Ctrl-C here stop
     Err(format!("cannot start `{line}`: {}", host.exec()))
 }
 
-fn where_to_connect(args: &[String]) -> (String, String) {
-    let address = flag(args, "--listen").unwrap_or(DEFAULT_ADDRESS);
+/// Where the host will listen, as far as that can be told here; `elsewhere` when the environment decides it.
+fn where_to_connect(args: &[String], elsewhere: bool) -> (String, String) {
+    let address = match flag(args, "--listen") {
+        Some(address) => address,
+        None if elsewhere || flag(args, "--config").is_some() => "",
+        None => DEFAULT_ADDRESS,
+    };
     match address.parse::<SocketAddr>() {
         Ok(address) if address.port() != 0 => (address.ip().to_string(), address.port().to_string()),
-        // The host will say which port it got, or what is wrong with the address.
+        // The host will say where it listens, or what is wrong with the address.
         _ => ("HOST".to_owned(), "PORT".to_owned()),
     }
 }
@@ -61,17 +67,20 @@ mod tests {
 
     fn hint(args: &[&str]) -> String {
         let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-        let (ip, port) = where_to_connect(&args);
+        let (ip, port) = where_to_connect(&args, false);
         format!("{ip} {port}")
     }
 
     #[test]
-    fn the_hint_follows_the_listen_flag() {
+    fn the_hint_follows_what_decides() {
         assert_eq!(hint(&[]), "127.0.0.1 9999");
         assert_eq!(hint(&["--max-connections", "2"]), "127.0.0.1 9999");
         assert_eq!(hint(&["--listen", "127.0.0.1:7000"]), "127.0.0.1 7000");
         assert_eq!(hint(&["--listen=[::1]:7000"]), "::1 7000");
         assert_eq!(hint(&["--listen", "127.0.0.1:0"]), "HOST PORT");
         assert_eq!(hint(&["--listen"]), "127.0.0.1 9999");
+        assert_eq!(hint(&["--config", "other.toml"]), "HOST PORT");
+        assert_eq!(hint(&["--config", "other.toml", "--listen", "127.0.0.1:7000"]), "127.0.0.1 7000");
+        assert_eq!(where_to_connect(&[], true).0, "HOST");
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
+use crate::files::{failed, list};
 use crate::shell::Result;
 
 /// Names that the languages' tools give to what they make.
@@ -42,10 +43,7 @@ pub fn hash(path: &Path, hasher: &mut impl Hasher) -> Result {
 
 /// Calls `act` with the name and the path of everything in a directory that is no product, sorted.
 fn each(dir: &Path, act: &mut dyn FnMut(&str, &Path) -> Result) -> Result {
-    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = read().map_err(|error| failed("read", dir, error))?;
-    paths.sort();
-    for path in paths {
+    for path in list(dir)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_product =
             PRODUCTS.contains(&&*name) || path.extension().is_some_and(|extension| extension == PRODUCT_ENDING);
@@ -54,10 +52,6 @@ fn each(dir: &Path, act: &mut dyn FnMut(&str, &Path) -> Result) -> Result {
         }
     }
     Ok(())
-}
-
-fn failed(what: &str, path: &Path, error: std::io::Error) -> String {
-    format!("cannot {what} {}: {error}", path.display())
 }
 
 #[cfg(test)]

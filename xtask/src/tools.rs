@@ -92,11 +92,11 @@ fn ensure(programs: &[Program]) -> Result {
     let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
     let (names, typed) = (names.join(", "), packages.join(" "));
     if !on_path("apt-get") {
-        return Err(format!("the tests need these programs, which are not on PATH: {names} (Debian's {typed})"));
+        return Err(format!("missing for this: {names}; install them (Debian's {typed})"));
     }
     if shell::ask(Command::new("id").arg("-u")).as_deref() != Some("0") {
         return Err(format!(
-            "the tests need these programs, which are not on PATH: {names}\n\
+            "missing for this: {names}\n\
              Install them with: sudo apt-get update && sudo apt-get install --yes --no-install-recommends {typed}"
         ));
     }
@@ -106,7 +106,7 @@ fn ensure(programs: &[Program]) -> Result {
         install(&packages)?;
     }
     match missing.iter().find(|program| !is_installed(program)) {
-        Some(program) => Err(format!("installed {}, yet `{}` is not on PATH", program.package, program.name)),
+        Some(program) => Err(format!("installed {}, yet {} is still missing", program.package, program.name)),
         None => Ok(()),
     }
 }

@@ -25,6 +25,8 @@ const SPARE_DESCRIPTORS: usize = 400;
 /// Mappings for a command that runs, for commands that are loaded, and the part of all that the host plans with: machine.rs.
 const MAPPINGS_EACH: usize = 6;
 const MAPPINGS_LOADED: usize = 15_000;
+/// Places that it plans beside those: the fewest of large commands, and in both pools that of the one instance to be kept.
+const PLACES_BESIDE: usize = 64 + 2;
 
 pub fn measure(bench: &Bench) -> Result<Vec<Report>> {
     let wanted = bench.either(SLEEPERS, QUICK);
@@ -112,5 +114,5 @@ fn running(watcher: &mut Exchange) -> Result<usize> {
 fn room_for_mappings() -> usize {
     let text = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
     let mappings = text.trim().parse::<usize>().unwrap_or(65_530) / 4 * 3;
-    (mappings.saturating_sub(MAPPINGS_LOADED) / MAPPINGS_EACH).saturating_sub(1)
+    (mappings.saturating_sub(MAPPINGS_LOADED) / MAPPINGS_EACH).saturating_sub(PLACES_BESIDE + 1)
 }
