@@ -10,11 +10,17 @@ use core::fmt;
 pub struct Error(String);
 
 /// The setting with this name, if there is one.
+///
+/// # Errors
+/// When the host could not give its settings.
 pub fn get(name: &str) -> Result<Option<String>, Error> {
     Ok(host::get(name)?)
 }
 
 /// All settings, as names and values.
+///
+/// # Errors
+/// When the host could not give its settings.
 pub fn all() -> Result<Vec<(String, String)>, Error> {
     Ok(host::get_all()?)
 }

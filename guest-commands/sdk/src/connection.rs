@@ -16,11 +16,17 @@ pub enum Error {
 }
 
 /// Appends bytes to the reply. Waits while the client is slow to read.
+///
+/// # Errors
+/// [`Error::Closed`] when the command has closed the connection.
 pub fn write(bytes: impl AsRef<[u8]>) -> Result<(), Error> {
     Ok(host::write(bytes.as_ref())?)
 }
 
 /// Appends formatted text to the reply: what [`reply!`](crate::reply!) calls.
+///
+/// # Errors
+/// As [`write`].
 pub fn write_fmt(text: fmt::Arguments) -> Result<(), Error> {
     match text.as_str() {
         Some(text) => write(text),
@@ -31,6 +37,9 @@ pub fn write_fmt(text: fmt::Arguments) -> Result<(), Error> {
 /// Takes the client's next line, without its line end; `None` once the client has sent all it will send.
 ///
 /// A line taken here is not run as a command.
+///
+/// # Errors
+/// When the command has closed the connection, or the line is none: too long, or not UTF-8.
 pub fn read_line() -> Result<Option<String>, Error> {
     Ok(host::read_line()?)
 }

@@ -26,6 +26,9 @@ pub enum Error {
 }
 
 /// The raw digest of the file at the absolute path.
+///
+/// # Errors
+/// When nothing allows it, or the file cannot be hashed.
 pub fn hash_file(path: &str, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
     Ok(host::hash_file(path, algorithm)?)
 }

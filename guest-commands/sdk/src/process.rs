@@ -37,6 +37,9 @@ pub enum Status {
 pub struct Child(host::Child);
 
 /// Starts a program: its absolute path, and its arguments without the program's own name.
+///
+/// # Errors
+/// When nothing allows the program with these arguments, or it cannot be started.
 pub fn spawn<A>(program: &str, args: A) -> Result<Child, Error>
 where
     A: IntoIterator<Item: Into<String>>,
@@ -48,27 +51,42 @@ where
 impl Child {
     /// Reads the next bytes of standard output: at least one and at most `max`, or `None` at its end. The host gives
     /// 65,536 at most.
+    ///
+    /// # Errors
+    /// When the machine fails to read it.
     pub fn read(&self, max: u32) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.read(max)?)
     }
 
     /// Reads the next bytes of standard error, like [`read`](Child::read). The host keeps 65,536 bytes of it.
+    ///
+    /// # Errors
+    /// When the machine fails to read it.
     pub fn read_stderr(&self, max: u32) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.read_stderr(max)?)
     }
 
     /// Standard output, line by line as it comes. A line that is longer than [`LINE_BOUND`] comes in several pieces,
     /// so that no output needs more memory than that.
+    ///
+    /// # Errors
+    /// A piece is one where the machine fails to read it; more may follow.
     pub fn lines(&self) -> impl Iterator<Item = Result<Piece, Error>> {
         Pieces::new(|| self.read(READ_SIZE))
     }
 
     /// Standard error, line by line, like [`lines`](Child::lines).
+    ///
+    /// # Errors
+    /// As [`lines`](Child::lines).
     pub fn stderr_lines(&self) -> impl Iterator<Item = Result<Piece, Error>> {
         Pieces::new(|| self.read_stderr(READ_SIZE))
     }
 
     /// Waits until the child has ended, and kills what is left of the processes that it started.
+    ///
+    /// # Errors
+    /// When the machine cannot tell how it ended.
     pub fn wait(&self) -> Result<Status, Error> {
         Ok(match self.0.wait()? {
             host::Status::Exited(status) => Status::Exited(status),
