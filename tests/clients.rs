@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Host, HostBuilder, pipe_into, program, type_into};
+use crate::support::{Host, HostBuilder, nc, pipe_into, program, type_into};
 
 fn host() -> Host {
     HostBuilder::new().command("exit").fixture("flood").start()
@@ -31,20 +31,20 @@ fn many_lines() -> (String, String) {
 fn nc_half_closes_and_gets_everything() {
     let host = host();
     let (input, output) = many_lines();
-    pipe_into(&mut client("nc", &["-N"], &host), input).exited(0).prints(&output);
+    pipe_into(&mut nc(&host), input).exited(0).prints(&output);
 }
 
 #[test]
 fn nc_gets_a_long_reply_after_its_half_close() {
     let host = host();
     let expected: String = (1..=50_000).map(|number| format!("line {number}\n")).collect();
-    pipe_into(&mut client("nc", &["-N"], &host), "flood 50000\n").exited(0).prints(&expected);
+    pipe_into(&mut nc(&host), "flood 50000\n").exited(0).prints(&expected);
 }
 
 #[test]
 fn nc_is_closed_by_exit() {
     let host = host();
-    pipe_into(&mut client("nc", &["-N"], &host), "echo one\nexit\necho two\n").exited(0).prints("one\n");
+    pipe_into(&mut nc(&host), "echo one\nexit\necho two\n").exited(0).prints("one\n");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn nc_sends_crlf_where_asked() {
 #[test]
 fn nc_is_told_of_an_incomplete_line() {
     let host = host();
-    let out = pipe_into(&mut client("nc", &["-N"], &host), "echo one\necho two").exited(0).out();
+    let out = pipe_into(&mut nc(&host), "echo one\necho two").exited(0).out();
     assert!(out.starts_with("one\nerror: incomplete-line: "), "{out}");
 }
 

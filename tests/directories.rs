@@ -201,7 +201,7 @@ fn a_directory_that_is_not_there_is_missing_until_it_comes() {
 }
 
 #[test]
-fn a_large_directory_is_listed_in_constant_memory() {
+fn a_large_directory_is_listed_whole() {
     let (builder, data) = granting("");
     let many = data.join("many");
     fs::create_dir(&many).expect("a directory");

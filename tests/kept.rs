@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Client, Host, HostBuilder, eventually, machine};
+use crate::support::{Client, Host, HostBuilder, eventually, guests, machine};
 
 const KEPT: &str = "instance = \"connection\"\n";
 
@@ -34,6 +34,20 @@ fn it_lives_as_long_as_its_connection_and_is_no_other_s() {
     // An error of its own is an end as good as any.
     one.reply("counter fail").is(["5", "error: failed: asked to"]);
     assert_eq!(count(&mut one, ""), 6);
+}
+
+#[test]
+fn another_command_that_comes_leaves_it_alone() {
+    let host = kept().start();
+    let mut client = host.connect();
+    assert_eq!(count(&mut client, ""), 1);
+    // The directory is read anew, more than once.
+    for name in ["first", "second"] {
+        let wasm = fs::read(guests::fixture("words")).expect("a fixture");
+        guests::install(&host.commands(), &format!("{name}.wasm"), &wasm);
+        eventually("it is served", || host.connect().reply(format!("{name} x")).lines == ["[x]"]);
+    }
+    assert_eq!(count(&mut client, ""), 2);
 }
 
 #[test]

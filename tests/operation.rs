@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Follower, HostBuilder, eventually, pipe_into, quoted, wasmline};
+use crate::support::{Follower, HostBuilder, eventually, machine, pipe_into, quoted, wasmline};
 
 #[test]
 fn standard_output_has_the_readiness_lines_and_nothing_else() {
@@ -148,13 +148,15 @@ fn help_and_version_read_well() {
 fn a_second_start_uses_the_compiled_commands() {
     let cache = tempfile::tempdir().expect("a directory");
     let place = cache.path().join("cache").display().to_string();
-    for _ in 0..2 {
+    let [first, second] = [(); 2].map(|()| {
         let mut host = HostBuilder::new().env("WASMLINE_CACHE", &place).without_cache_flag().start();
         host.connect().reply("echo x").is(["x"]);
         host.signal(Signal::TERM);
         assert_eq!(host.wait_for_exit().code(), Some(0));
-    }
-    assert!(fs::read_dir(&place).expect("the cache").count() > 0, "nothing was cached in {place}");
+        machine::compiled(&place)
+    });
+    assert!(!first.is_empty(), "nothing was cached in {place}");
+    assert_eq!(first, second, "what was compiled is used again, and not made anew");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{HostBuilder, eventually, machine, pipe_into, program, quoted};
+use crate::support::{HostBuilder, eventually, machine, nc, pipe_into, program, quoted};
 
 /// Lets `lastlog` print the file: by its setting, and by a grant to run `tail` on it.
 fn lastlog_of(builder: HostBuilder, log: &Path) -> HostBuilder {
@@ -40,9 +40,7 @@ fn the_whole_session_over_nc() {
     let host = lastlog_of(builder, &log).start();
 
     let typed = format!("lastlog\ncomphash {0}\ncomphash\nnonsense\necho hello\nexit\necho late\n", file.display());
-    let mut nc = program("nc");
-    nc.args(["-N", "127.0.0.1", &host.address().port().to_string()]);
-    pipe_into(&mut nc, typed).exited(0).prints(&format!(
+    pipe_into(&mut nc(&host), typed).exited(0).prints(&format!(
         "Begin lastlog\none\ntwo\nEnd lastlog\n\
          File hash is : {}\nPlease provide a path.\nCommand not found.\nhello\n",
         sha1sum(&file)

@@ -28,13 +28,8 @@ fn tenant(name: &str, more: &str) -> String {
 
 /// Waits until the host listens in so many places, counted from its start, and returns the last.
 fn listening(host: &Host, count: usize) -> SocketAddr {
-    let places = || host.stdout().iter().filter_map(|line| line.strip_prefix("listening on ")?.parse().ok()).collect();
-    eventually(&format!("it has announced {count} listeners"), || {
-        let places: Vec<SocketAddr> = places();
-        places.len() == count
-    });
-    let places: Vec<SocketAddr> = places();
-    places[count - 1]
+    eventually(&format!("it has announced {count} listeners"), || host.listening_on().len() == count);
+    host.listening_on()[count - 1].parse().expect("an address")
 }
 
 #[test]

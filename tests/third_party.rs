@@ -1,19 +1,12 @@
 //! Programs that nobody wrote for wasmline, run as they are: a core module of WASI preview 1, and components.
 
 use std::fs;
-use std::process::Command;
 
-use crate::support::{Host, HostBuilder, Session, pipe_into, program, quoted};
+use crate::support::{HostBuilder, Session, nc, pipe_into, quoted};
 
 #[track_caller]
 fn with(name: &str) -> HostBuilder {
     HostBuilder::new().third_party(name)
-}
-
-fn nc(host: &Host) -> Command {
-    let mut nc = program("nc");
-    nc.args(["-N", "127.0.0.1", &host.address().port().to_string()]);
-    nc
 }
 
 #[test]

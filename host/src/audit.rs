@@ -241,11 +241,12 @@ impl Account {
             digest: call.command.code.digest,
             arguments: self.arguments,
         };
-        let mut entries = call.ledger.take();
-        entries.uses.extend(call.directories.accesses(&call.command.grants));
+        for access in call.directories.accesses(&call.command.grants) {
+            call.ledger.used(access);
+        }
         let course = Course {
             args: &call.task.args,
-            entries,
+            entries: call.ledger.take(),
             unmet: match call.tenant().mode() {
                 Mode::Enforce => Vec::new(),
                 Mode::Audit => call.command.grants.unmet(),

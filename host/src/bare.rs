@@ -5,8 +5,9 @@
 
 use serde_json::json;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
+use crate::capabilities::ConnectionError;
 use crate::capabilities::attempt::CONNECTION;
 use crate::cli::Bare;
 use crate::config::{Config, Overrides};
@@ -20,18 +21,6 @@ const NEVER: u64 = u64::MAX / 2;
 /// Calls before the measured ones, in parts of these: caches and pools fill.
 const WARM_UP: u32 = 10;
 
-/// `wasmline:command/connection.error`, which no call returns.
-#[derive(Debug, Clone, Copy, ComponentType, Lift, Lower)]
-#[component(variant)]
-enum Error {
-    #[component(name = "closed")]
-    Closed,
-    #[component(name = "line-too-long")]
-    LineTooLong,
-    #[component(name = "bad-encoding")]
-    BadEncoding,
-}
-
 /// Calls the command and prints what a call takes, as JSON.
 ///
 /// # Errors
@@ -40,11 +29,11 @@ pub fn run(arguments: &Bare) -> Result<(), String> {
     let _log = logging::start(LogFormat::Human, "warn")?;
     let overrides = Overrides { cache: arguments.run.cache.clone(), ..Overrides::default() };
     let config = Config::load(arguments.run.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
-    let name = config.tenant_named(arguments.run.tenant.as_deref())?.to_owned();
+    let tenant = config.tenant_named(arguments.run.tenant.as_deref())?;
     let form = if arguments.as_written { Form::AsWritten } else { Form::Usual };
-    let host = run::host(&config, &name, &arguments.run, form)?;
+    let host = run::host(&config, tenant, &arguments.run, form)?;
     let command = arguments.run.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let commands = host.tenants.load().get(&name).map(|tenant| tenant.commands());
+    let commands = host.tenants.load().get(&tenant.name).map(|tenant| tenant.commands());
     let command = commands.and_then(|commands| commands.get(&command).cloned()).ok_or("the file is no command")?;
     let Program::Command { pre: program, .. } = &command.code.program else {
         return Err("a program of WASI needs more than a connection".to_owned());
@@ -78,7 +67,7 @@ impl Caller {
         let mut linker: Linker<Vec<u8>> = Linker::new(component.engine());
         linker.instance(CONNECTION)?.func_wrap("write", |mut store, (bytes,): (Vec<u8>,)| {
             store.data_mut().extend(bytes);
-            Ok((Ok::<(), Error>(()),))
+            Ok((Ok::<(), ConnectionError>(()),))
         })?;
         linker.define_unknown_imports_as_traps(component)?;
         let run =

@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicU64;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi_config::WasiConfig;
 
+pub use bindings::wasmline::command::connection::Error as ConnectionError;
 pub use bindings::{Command, CommandPre};
 pub use directories::Held;
 pub use paths::self_test;

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::audit;
-use crate::config::Config;
+use crate::cli::Check;
+use crate::config::{Config, Overrides};
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
 use crate::policy::Grants;
@@ -13,12 +14,25 @@ use crate::sandbox::Sandbox;
 use crate::server;
 use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
 
+/// Checks the configuration, and says what is wrong with it.
+///
+/// # Errors
+/// When something would not serve, or that cannot be found out.
+pub fn run(arguments: &Check) -> Result<(), String> {
+    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
+    let config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    match check(&config, &mut io::stdout())? {
+        0 => Ok(()),
+        reasons => Err(format!("{reasons} of these would not serve, or not as they ask to")),
+    }
+}
+
 /// Loads everything as the server would, and writes a line for each command. Returns how many reasons there are not to
 /// serve this configuration.
 ///
 /// # Errors
 /// When the check itself cannot be made, or its result not be written.
-pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
+fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     // Nothing is run, so one place is enough.
     let sandbox = Sandbox::new(PoolSize {
         invocations: 1,
@@ -33,7 +47,7 @@ pub fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
     let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?)?;
     let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)
-        .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
+        .map_err(|problem| problem.to_string())?;
     let mut report = || {
         let listeners = server::check(config);
         for (place, problem) in &listeners {
@@ -67,7 +81,7 @@ fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
     }
     for problem in table.problems() {
         reasons += 1;
-        writeln!(out, "  refused    {}: {}", problem.path.display(), problem.reason)?;
+        writeln!(out, "  refused    {problem}")?;
     }
     if table.len() == 0 && reasons == 0 {
         writeln!(out, "  no commands")?;

@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, Name, Overrides};
+use crate::config::{Name, Overrides};
 use crate::logging::LogFormat;
 use crate::new::Language;
 
@@ -163,14 +164,16 @@ pub struct Inspect {
 )]
 pub struct Token {
     /// What the log calls it
-    #[arg(default_value = "client", value_parser = name)]
-    pub name: String,
+    #[arg(default_value = "client", value_parser = |text: &str| Name::try_from(text.to_owned()))]
+    pub name: Name,
 }
 
-fn name(text: &str) -> Result<String, String> {
-    config::is_name(text)
-        .then(|| text.to_owned())
-        .ok_or_else(|| "a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit".to_owned())
+/// Prints an answer on standard output.
+///
+/// # Errors
+/// When nobody takes it.
+pub fn print(answer: &str) -> Result<(), String> {
+    io::stdout().write_all(answer.as_bytes()).map_err(|error| format!("cannot write: {error}"))
 }
 
 /// How an answer looks.

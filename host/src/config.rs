@@ -26,13 +26,13 @@ use std::path::{Path, PathBuf};
 
 pub use self::audit::{Arguments, Audit, Mode, OnFailure};
 pub use self::limits::Limits;
-pub use self::listener::{CertificateName, Listener, Place, Proof, Tls};
+pub use self::listener::{CertificateName, Endpoint, Listener, Proof, Tls};
 pub use self::load::{ConfigError, Document};
 use self::parts::Part;
 use self::raw::{RawConfig, RawIncluded};
 pub use self::server::{Server, cores};
 pub use self::tenant::{Tenant, Token};
-pub use self::units::{Name, is_name, settings};
+pub use self::units::{NAMES, Name, is_name, settings};
 use self::validate::validate;
 
 /// The file that is used when none is named.
@@ -81,6 +81,9 @@ impl Config {
     /// Reads the file at `path`, or `wasmline.toml` in the current directory if there is one, and applies `overrides`.
     ///
     /// With no file at all there is one tenant with nothing granted.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or does not say what it may; the text has the place.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let directory = env::current_dir()
             .map_err(|error| ConfigError::Unfit(format!("the current directory is not to be had: {error}")))?;
@@ -113,16 +116,13 @@ impl Config {
     ///
     /// # Errors
     /// When there is no such tenant; the text names those there are.
-    pub fn tenant_named<'a>(&'a self, name: Option<&'a str>) -> Result<&'a str, String> {
+    pub fn tenant_named(&self, name: Option<&str>) -> Result<&Tenant, String> {
         let only = self.tenants.keys().next().filter(|_| self.tenants.len() == 1);
         let wanted = name.or(only.map(String::as_str)).unwrap_or(DEFAULT_TENANT);
-        match self.tenants.contains_key(wanted) {
-            true => Ok(wanted),
-            false => {
-                let names = self.tenants.keys().map(String::as_str);
-                Err(format!("there is no tenant `{wanted}`; {}", nearest::suggestion(wanted, names)))
-            }
-        }
+        self.tenants.get(wanted).ok_or_else(|| {
+            let names = self.tenants.keys().map(String::as_str);
+            format!("there is no tenant `{wanted}`; {}", nearest::suggestion(wanted, names))
+        })
     }
 
     fn load_in(directory: &Path, path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {

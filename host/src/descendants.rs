@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,6 +21,8 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use wait4::{ResUse, Wait4};
+
+use crate::lock::lock;
 
 /// Orphans that are looked after at once, with a descriptor each. Others are when some of these are gone.
 pub const MAX_WATCHED: usize = 64;
@@ -101,6 +103,9 @@ pub fn adopt_orphans() {
 
 /// Starts a process. Never on the thread that this process began with: it is that one's children that are looked through
 /// for orphans, and one that is just being started must not be among them.
+///
+/// # Errors
+/// When it cannot be started.
 pub fn spawn(command: &mut Command, purpose: Purpose) -> io::Result<Child> {
     if purpose == Purpose::Compiler {
         let child = command.spawn()?;
@@ -214,7 +219,7 @@ impl Family {
 
 fn family() -> MutexGuard<'static, Family> {
     // Nothing that holds the lock can leave it half-changed.
-    FAMILY.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&FAMILY)
 }
 
 fn has_children() -> bool {

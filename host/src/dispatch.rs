@@ -6,7 +6,7 @@ mod cancellation;
 mod places;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -17,11 +17,12 @@ use crate::capabilities::{Call, Held};
 use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
+use crate::lock::lock;
 use crate::logging::shortened;
 use crate::registry::{Command, Lifetime};
 use crate::sandbox::{Finished, Instance, Sandbox};
 use crate::task::{Entry, Task};
-use crate::tenants::{Place, Tenants};
+use crate::tenants::{Place, Tenant, Tenants};
 use crate::wire::{Gone, Wire, outbox};
 pub use batch::Batch;
 use places::Places;
@@ -89,11 +90,20 @@ impl Dispatcher {
         let words = match split_words(line) {
             Ok(words) => words,
             Err(error) => {
-                wire.say(&Failure::new(Code::Failed, error.to_string()).line());
+                let first = line.split_whitespace().next().unwrap_or_default();
+                self.refuse(wire, first, Failure::new(Code::Failed, error.to_string()), batch);
                 return Ok(());
             }
         };
         self.run_words(wire, words, batch).await.map(drop)
+    }
+
+    /// Answers a line that is none of any command, `first` being its first word. It counts as one of its tenant's.
+    pub fn refuse(&self, wire: &Wire, first: &str, failure: Failure, batch: &mut Batch<'_>) {
+        let may_run = batch.tenant(&self.tenant).is_none_or(|tenant| tenant.may_run_a_line());
+        let failure = if may_run { failure } else { too_many_lines() };
+        wire.say(&failure.line());
+        self.count_refusal(first, failure.code.as_str());
     }
 
     /// Runs a command with its words, the first of which names it, and writes its reply. Returns its failure, if the
@@ -113,7 +123,7 @@ impl Dispatcher {
             return Ok(None);
         };
         if !tenant.may_run_a_line() {
-            let failure = Failure::new(Code::Overloaded, "too many lines in a second; try again");
+            let failure = too_many_lines();
             wire.say(&failure.line());
             self.count_refusal(&name, failure.code.as_str());
             return Ok(Some(failure));
@@ -123,12 +133,24 @@ impl Dispatcher {
             self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
         };
+        self.run_command(wire, tenant, command, words.collect(), batch).await
+    }
+
+    /// Runs a command with these arguments, once there is a place for it and, where there is an audit file, for its record.
+    async fn run_command(
+        &self,
+        wire: &Arc<Wire>,
+        tenant: Arc<Tenant>,
+        command: Arc<Command>,
+        args: Vec<String>,
+        batch: &mut Batch<'_>,
+    ) -> Result<Option<Failure>, Gone> {
         // A line that was there already begins where the one before it has ended.
         let (now, audit) = (batch.since().unwrap_or_else(Instant::now), self.host.audit.load());
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
             wire.say(&failure.line());
             self.report(wire, &command, now, None, 0, &Outcome::Failed(&failure));
-            self.count_refusal(&name, failure.code.as_str());
+            self.count_refusal(&command.name, failure.code.as_str());
             return Ok(Some(failure));
         }
         let size = command.code.program.size(&self.host.sandbox);
@@ -149,7 +171,7 @@ impl Dispatcher {
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
         let id = tenant.tasks.next_id();
-        let task = Task::new(id, tenant, Arc::clone(&command.name), words.collect(), Arc::clone(wire.peer()), began);
+        let task = Task::new(id, tenant, Arc::clone(&command.name), args, Arc::clone(wire.peer()), began);
         let call = Arc::new(Call {
             task: Arc::new(task),
             overview,
@@ -265,7 +287,7 @@ impl Dispatcher {
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Puts a command aside that traps again and again.
@@ -310,6 +332,10 @@ impl Dispatcher {
             finished!(tracing::Level::INFO);
         }
     }
+}
+
+fn too_many_lines() -> Failure {
+    Failure::new(Code::Overloaded, "too many lines in a second; try again")
 }
 
 /// How a line ended, for the log.

@@ -72,6 +72,9 @@ impl Size {
 }
 
 /// The engine that runs commands of this size. It never compiles.
+///
+/// # Errors
+/// When the machine has no room for the pool.
 pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
     let mut config = shared_config();
     let (slots, keep_resident, scan) = match size {
@@ -113,6 +116,9 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
 }
 
 /// The engine that compiles, in a process of its own. It runs nothing, so it has no pool.
+///
+/// # Errors
+/// When the machine is none that code can be compiled for.
 pub fn compiling() -> Result<Engine> {
     let mut config = shared_config();
     config.allocation_strategy(InstanceAllocationStrategy::OnDemand);

@@ -6,6 +6,8 @@ use crate::escape::escape_line;
 
 /// Longest text of an error line, in characters; what a guest returns beyond it is cut.
 const MAX_TEXT: usize = 1024;
+/// Bytes that are kept of a reason. A guest may return megabytes of it, and name its functions as it likes.
+const MAX_REASON: usize = 4096;
 
 /// The stable code of an error line. Clients match on it, so a code is never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,7 +86,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that says the same to both.
     pub fn new(code: Code, text: impl Into<String>) -> Failure {
-        Failure { code, text: text.into(), cause: None, status: None }
+        Failure { code, text: bounded(text.into()), cause: None, status: None }
     }
 
     /// The failure of a program that exited with a status other than 0.
@@ -94,7 +96,7 @@ impl Failure {
 
     /// Adds what only the operator is told.
     pub fn because(mut self, cause: impl fmt::Display) -> Failure {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(bounded(cause.to_string()));
         self
     }
 
@@ -104,6 +106,16 @@ impl Failure {
         let cut: String = first.chars().take(MAX_TEXT).collect();
         format!("error: {}: {}\n", self.code, escape_line(&cut))
     }
+}
+
+/// As much of a reason as is kept of it.
+pub fn bounded(mut reason: String) -> String {
+    if reason.len() > MAX_REASON {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        reason.push('…');
+        reason.shrink_to_fit();
+    }
+    reason
 }
 
 #[cfg(test)]
@@ -120,5 +132,10 @@ mod tests {
     fn an_endless_text_is_cut() {
         let failure = Failure::new(Code::Failed, "x".repeat(1 << 20));
         assert_eq!(failure.line().len(), "error: failed: \n".len() + MAX_TEXT);
+        // The operator reads more of it, and not all.
+        let failure = failure.because("ä".repeat(1 << 20));
+        for kept in [failure.text.len(), failure.cause.unwrap().len()] {
+            assert!((MAX_REASON - 4..MAX_REASON + 4).contains(&kept), "{kept}");
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! `wasmline explain`: which rule allows or denies what a command wants, without running anything.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::Explain;
+use crate::cli::{self, Explain};
 use crate::config::{Config, Document, Overrides, Tenant};
 use crate::policy::{Access, Asked, Effective, Key, Step, Verdict};
 use crate::registry::sidecar::Sidecar;
@@ -25,8 +24,8 @@ struct Answer {
 /// Prints the explanation. The status is 0 for what is allowed, 1 for what is denied, 2 where that cannot be said.
 pub fn run(arguments: &Explain) -> ExitCode {
     let written = explain(arguments).and_then(|answer| {
-        let written = std::io::stdout().write_all(answer.text.as_bytes());
-        written.map(|()| answer.allowed).map_err(|error| format!("cannot write: {error}"))
+        cli::print(&answer.text)?;
+        Ok(answer.allowed)
     });
     match written {
         Ok(true) => ExitCode::SUCCESS,
@@ -41,8 +40,7 @@ pub fn run(arguments: &Explain) -> ExitCode {
 fn explain(arguments: &Explain) -> Result<Answer, String> {
     let access = access(&arguments.kind, &arguments.words)?;
     let config = Config::load(arguments.config.as_deref(), &Overrides::default()).map_err(|error| error.to_string())?;
-    let name = config.tenant_named(arguments.tenant.as_deref())?;
-    let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant `{name}`"))?;
+    let tenant = config.tenant_named(arguments.tenant.as_deref())?;
     let sidecar = sidecar(tenant, &arguments.command)?;
     let asked = sidecar.as_ref().map_or(Asked::Everything, |file| file.sidecar.asked.clone());
     let effective = Effective::new(Arc::new(tenant.grants.clone()), asked);
@@ -57,8 +55,8 @@ fn explain(arguments: &Explain) -> Result<Answer, String> {
     for verdict in &verdicts {
         let (owner, source, table) = match verdict.key {
             Key::Tenant => {
-                let table = vec![Step::from("tenants"), Step::from(name), Step::from("grants")];
-                (format!("tenant `{name}`"), operator.as_ref(), table)
+                let table = vec![Step::from("tenants"), Step::from(&*tenant.name), Step::from("grants")];
+                (format!("tenant `{}`", tenant.name), operator.as_ref(), table)
             }
             Key::Sidecar => {
                 let source = sidecar.as_ref().map(|file| &file.source);

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 use wit_component::{DecodedWasm, decode};
 
+use crate::cli::{self, Inspect, Output};
 use crate::registry::kind::Kind;
 use crate::registry::metadata::Metadata;
 use crate::registry::{adapt, read_wasm};
@@ -36,11 +37,23 @@ pub struct Report {
     grants: String,
 }
 
+/// Inspects a file, and says what it is.
+///
+/// # Errors
+/// When there is nothing to be said of it.
+pub fn run(arguments: &Inspect) -> Result<(), String> {
+    let report = inspect(&arguments.file, &arguments.tenant)?;
+    cli::print(&match arguments.output {
+        Output::Text => report.to_string(),
+        Output::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",
+    })
+}
+
 /// Inspects a file.
 ///
 /// # Errors
 /// When it cannot be read, or can be no command; the text says why.
-pub fn inspect(path: &Path, tenant: &str) -> Result<Report, String> {
+fn inspect(path: &Path, tenant: &str) -> Result<Report, String> {
     let refuse = |reason: String| format!("{}: {reason}", path.display());
     let wasm = read_wasm(path).map_err(refuse)?;
     let kind = Kind::of(&wasm).map_err(refuse)?;

@@ -20,9 +20,9 @@ pub enum Line {
 
 /// Bytes received and not yet taken as lines.
 ///
-/// The caller bounds it: it stops pushing while [`pending`](Self::pending) is at a cap of its choice. What is held
-/// is then within a small factor of that cap, and nothing at all is held while every line has been taken, so that
-/// an idle connection costs no heap.
+/// The caller bounds it: it pushes what one read gives, and only while no whole line is held. What is held is then within a
+/// small factor of a read and a line, and nothing at all is held while every line has been taken, so that an idle
+/// connection costs no heap.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
@@ -84,7 +84,7 @@ impl LineBuffer {
     }
 
     /// How many bytes are held.
-    pub fn pending(&self) -> usize {
+    fn pending(&self) -> usize {
         self.bytes.len() - self.start
     }
 

@@ -6,17 +6,19 @@ use std::path::Path;
 use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{Config, Tenant};
+use crate::config::{Config, Tenant, cores};
 use crate::descendants::MAX_WATCHED;
 use crate::engine::{FIBER_STACK, PoolSize};
-use crate::policy::ProcessGrant;
+use crate::policy::most_paths;
 use crate::sandbox::HOST_OBJECTS;
 use crate::wire::HIGH_WATER;
 
 /// The part of the machine's memory that commands may have where the configuration does not say.
 const MEMORY_PARTS: (u64, u64) = (3, 4);
-/// Descriptors of the host itself: the runtime, the log, the watcher, the compilers.
+/// Descriptors of the host itself: the workers' runtime, the log, the watchers, the audit file.
 const OWN_DESCRIPTORS: u64 = 64;
+/// Descriptors of an event loop: those that it waits with, and its end of what tells of signals.
+const LOOP_DESCRIPTORS: u64 = 4;
 /// Clients that are told at once that they are refused; beyond them a connection is just closed.
 pub const REFUSALS: usize = 64;
 /// Descriptors of a child process in the host: its two pipes and the one that tells its end.
@@ -161,10 +163,7 @@ fn children(config: &Config, machine: &Machine, wanted: usize) -> Result<usize, 
 
 fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Result<(), String> {
     // A child holds a descriptor more for each path among its arguments.
-    let each = |tenant: &Tenant| {
-        let paths = tenant.grants.process.iter().map(ProcessGrant::most_paths).max().unwrap_or(0);
-        CHILD_DESCRIPTORS + paths as u64
-    };
+    let each = |tenant: &Tenant| CHILD_DESCRIPTORS + most_paths(&tenant.grants.process) as u64;
     let of_tenants = sum(config, |tenant| each(tenant).saturating_mul(tenant.limits.children as u64));
     let of_all = config.tenants.values().map(each).max().unwrap_or(0).saturating_mul(most_children as u64);
     let children = of_tenants.min(of_all);
@@ -176,7 +175,9 @@ fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Resu
     let connections = config.server.max_connections as u64;
     // Whoever is turned away takes one as well, for as long as it takes to be told.
     let unknown = (config.server.max_handshakes + REFUSALS) as u64;
-    let own = OWN_DESCRIPTORS + MAX_WATCHED as u64;
+    let compilers = CHILD_DESCRIPTORS * config.server.compile_jobs as u64;
+    let fixed = LOOP_DESCRIPTORS * cores() as u64 + config.listeners.len() as u64;
+    let own = OWN_DESCRIPTORS + MAX_WATCHED as u64 + compilers + fixed;
     let needed = connections + unknown + children + files + jobs + own;
     if needed <= machine.descriptors {
         return Ok(());
@@ -323,7 +324,7 @@ mod tests {
 
     #[test]
     fn no_more_descriptors_are_asked_for_than_children_may_have() {
-        // 1,600 of the connections and handshakes, 64 of the host, and 3 for each child.
+        // Some 1,600 of the connections, the handshakes and the host itself, and 3 for each child.
         let many = "[[listener]]\naddress='127.0.0.1:0'\ntenant='a'\n[tenants.a]\ncommands=['c']\n[tenants.a.limits]\nchildren=900";
         let error = planned(&format!("[server]\n{many}"), &MACHINE).unwrap_err();
         assert!(error.contains("2700 for child processes (server.max-children"), "{error}");

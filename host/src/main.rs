@@ -15,6 +15,7 @@ mod explain;
 mod identity;
 mod inspect;
 mod line;
+mod lock;
 mod logging;
 mod loops;
 mod machine;
@@ -31,13 +32,12 @@ mod tenants;
 mod token;
 mod wire;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Action, Check, Cli, Inspect, Output, Serve, Suggest, Token};
-use config::{Config, Overrides};
+use cli::{Action, Cli, Serve};
+use config::Config;
 use registry::Form;
 
 /// The first descriptor after the standard ones.
@@ -48,12 +48,12 @@ fn main() -> ExitCode {
         Action::Serve(serve) => report(run_server(&serve)),
         Action::Run(run) => run::run(&run).unwrap_or_else(|error| report(Err(error))),
         Action::Bare(bare) => report(bare::run(&bare)),
-        Action::Inspect(inspect) => report(run_inspect(&inspect)),
-        Action::Check(check) => report(run_check(&check)),
+        Action::Inspect(inspect) => report(inspect::run(&inspect)),
+        Action::Check(check) => report(check::run(&check)),
         Action::Explain(explain) => explain::run(&explain),
         Action::New(new) => report(new::run(&new)),
-        Action::Token(token) => report(run_token(&token)),
-        Action::Suggest(suggest) => report(run_suggest(&suggest)),
+        Action::Token(token) => report(token::run(&token)),
+        Action::Suggest(suggest) => report(suggest::run(&suggest)),
         Action::Compile { cpu_seconds, as_written, output } => {
             let form = if as_written { Form::AsWritten } else { Form::Usual };
             registry::run_compiler(&output, form, cpu_seconds)
@@ -85,34 +85,6 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     runtime.shutdown_background();
     log.report_losses();
     result
-}
-
-fn run_check(arguments: &Check) -> Result<(), String> {
-    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
-    let config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
-    match check::check(&config, &mut std::io::stdout())? {
-        0 => Ok(()),
-        reasons => Err(format!("{reasons} of these would not serve, or not as they ask to")),
-    }
-}
-
-fn run_inspect(arguments: &Inspect) -> Result<(), String> {
-    let report = inspect::inspect(&arguments.file, &arguments.tenant)?;
-    let text = match arguments.output {
-        Output::Text => report.to_string(),
-        Output::Json => serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n",
-    };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
-}
-
-fn run_token(arguments: &Token) -> Result<(), String> {
-    let text = token::announcement(&arguments.name, &token::make()?);
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
-}
-
-fn run_suggest(arguments: &Suggest) -> Result<(), String> {
-    let text = suggest::suggest(&arguments.files, arguments.tenant.as_deref())?;
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("cannot write: {error}"))
 }
 
 fn report(result: Result<(), String>) -> ExitCode {

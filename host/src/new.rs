@@ -5,7 +5,7 @@ mod templates;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -82,7 +82,7 @@ impl Language {
 pub fn run(arguments: &cli::New) -> Result<(), String> {
     let directory = arguments.path.clone().unwrap_or_else(|| PathBuf::from(&arguments.name.0));
     let told = create(&arguments.name, arguments.lang, &directory)?;
-    io::stdout().write_all(told.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+    cli::print(&told)
 }
 
 /// Writes a project for the command `name` into `directory`, which is made, or is there and empty. Returns what to tell

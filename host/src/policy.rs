@@ -20,14 +20,17 @@ use std::sync::Arc;
 pub use self::access::Access;
 pub use self::denial::{Denial, Key, toml_string};
 pub use self::directories::Preopen;
-pub use self::fit::Beneath;
+pub use self::fit::{Beneath, whole_number};
 pub use self::grants::{Grants, ProcessGrant, Wishes};
-pub use self::slots::{Pass, Slot};
+pub use self::slots::{PassedAs, Slot};
 pub use self::unmet::Unmet;
 pub use self::verdict::{Step, Verdict};
 
 use self::denial::quoted;
-use self::fit::PathArgument;
+use self::fit::{Misfit, PathArgument};
+
+/// Arguments that a command's sidecar may have taken for paths where the tenant's grants have fewer.
+const SIDECAR_PATHS: usize = 8;
 
 /// What a command asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub struct PlannedPath {
     /// Where it must lie: the tenant's word, or the sidecar's, or both in this order.
     pub places: Vec<Beneath>,
     /// What the program gets for it.
-    pub pass: Pass,
+    pub pass: PassedAs,
 }
 
 impl Effective {
@@ -73,6 +76,11 @@ impl Effective {
         let directories = directories::effective(&tenant.directory, wishes.map(|wishes| &*wishes.directory));
         let environment = environment::effective(&tenant.environment, wishes.map(|wishes| &*wishes.environment));
         Effective { tenant, asked, directories, environment }
+    }
+
+    /// Whether they come from these of a tenant's.
+    pub fn are_of(&self, tenant: &Arc<Grants>) -> bool {
+        Arc::ptr_eq(&self.tenant, tenant)
     }
 
     /// The directories that the command finds open.
@@ -102,6 +110,10 @@ impl Effective {
             pass: pass(&keys),
             places: keys.into_iter().map(|key| key.place).collect(),
         };
+        let most = most_paths(&self.tenant.process);
+        if found.len() > most {
+            return Err(Key::Sidecar.denies_spawn(&Misfit::TooManyPaths(most), program, args));
+        }
         Ok(SpawnPlan { paths: found.into_iter().map(planned).collect() })
     }
 
@@ -155,25 +167,32 @@ impl Asked {
 }
 
 /// The directories beneath which a tenant's programs get files, and how.
-pub fn path_roots(grants: &Grants) -> impl Iterator<Item = (&Path, Pass)> {
+pub fn path_roots(grants: &Grants) -> impl Iterator<Item = (&Path, PassedAs)> {
     let slots = grants.process.iter().flat_map(|grant| &grant.args);
     let slots = slots.map(|slot| match slot {
         Slot::Repeat { each, .. } => &**each,
         slot => slot,
     });
     let roots = slots.filter_map(|slot| match slot {
-        Slot::PathUnder { roots, pass } => Some((roots, pass.unwrap_or(Pass::Descriptor))),
+        Slot::PathUnder { roots, pass } => Some((roots, pass.unwrap_or(PassedAs::Descriptor))),
         _ => None,
     });
     roots.flat_map(|(roots, pass)| roots.iter().map(move |root| (root.as_path(), pass)))
 }
 
+/// The most arguments of a program that are taken for paths: as many as the tenant's own grants have, or some that its
+/// commands' sidecars have beyond them. The host has a descriptor open for each.
+pub fn most_paths(grants: &[ProcessGrant]) -> usize {
+    let of_tenant = grants.iter().map(ProcessGrant::most_paths).max();
+    of_tenant.map_or(0, |most| most.max(SIDECAR_PATHS))
+}
+
 /// How the program gets a path. The tenant alone may choose the text, and either key may insist on the descriptor.
-fn pass(keys: &[PathArgument]) -> Pass {
-    let insists = keys.iter().any(|key| key.pass == Some(Pass::Descriptor));
+fn pass(keys: &[PathArgument]) -> PassedAs {
+    let insists = keys.iter().any(|key| key.pass == Some(PassedAs::Descriptor));
     match keys.first().and_then(|tenant| tenant.pass) {
-        Some(Pass::Text) if !insists => Pass::Text,
-        _ => Pass::Descriptor,
+        Some(PassedAs::Text) if !insists => PassedAs::Text,
+        _ => PassedAs::Descriptor,
     }
 }
 
@@ -224,16 +243,29 @@ mod tests {
         };
         let (text, silent) = ("{ path-under = ['/a'], pass = 'text' }", "{ path-under = ['/a'] }");
         let descriptor = "{ path-under = ['/a'], pass = 'descriptor' }";
-        assert_eq!(pass(silent, None), Pass::Descriptor);
-        assert_eq!(pass(text, None), Pass::Text);
-        assert_eq!(pass(text, Some(silent)), Pass::Text);
-        assert_eq!(pass(text, Some(descriptor)), Pass::Descriptor);
-        assert_eq!(pass(silent, Some(text)), Pass::Descriptor);
-        assert_eq!(pass(descriptor, Some(text)), Pass::Descriptor);
-        assert_eq!(pass(text, Some("{ any = true }")), Pass::Text);
+        assert_eq!(pass(silent, None), PassedAs::Descriptor);
+        assert_eq!(pass(text, None), PassedAs::Text);
+        assert_eq!(pass(text, Some(silent)), PassedAs::Text);
+        assert_eq!(pass(text, Some(descriptor)), PassedAs::Descriptor);
+        assert_eq!(pass(silent, Some(text)), PassedAs::Descriptor);
+        assert_eq!(pass(descriptor, Some(text)), PassedAs::Descriptor);
+        assert_eq!(pass(text, Some("{ any = true }")), PassedAs::Text);
         // The tenant allows any text here, and only the sidecar speaks of a path.
-        assert_eq!(pass("{ any = true }", Some(text)), Pass::Text);
-        assert_eq!(pass("{ any = true }", Some(silent)), Pass::Descriptor);
+        assert_eq!(pass("{ any = true }", Some(text)), PassedAs::Text);
+        assert_eq!(pass("{ any = true }", Some(silent)), PassedAs::Descriptor);
+    }
+
+    #[test]
+    fn a_sidecar_makes_no_more_paths_than_there_is_room_for() {
+        let many =
+            |slot: &str| format!("process = [{{ program = '/p', args = [{{ repeat = {slot}, most = 1000 }}] }}]");
+        let any = effective(&many("{ any = true }"), Some(&many("{ path-under = ['/a'] }")));
+        assert_eq!(spawn(&any, "/p", &["/a/x"; SIDECAR_PATHS]).unwrap().paths.len(), SIDECAR_PATHS);
+        let denial = spawn(&any, "/p", &["/a/x"; SIDECAR_PATHS + 1]).unwrap_err();
+        assert_eq!(denial.guest, format!("\"/p\" takes no more than {SIDECAR_PATHS} paths here"));
+        let paths = effective(&many("{ path-under = ['/a'] }"), None);
+        assert_eq!(spawn(&paths, "/p", &["/a/x"; 1000]).unwrap().paths.len(), 1000);
+        assert_eq!((most_paths(&paths.tenant.process), most_paths(&[])), (1000, 0));
     }
 
     #[test]

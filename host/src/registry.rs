@@ -13,12 +13,13 @@ mod queue;
 mod scan;
 pub mod sidecar;
 mod table;
+mod tries;
 mod unshim;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -31,10 +32,10 @@ pub use watch::Watch;
 
 use crate::config;
 use crate::engine::Size;
+use crate::lock::lock;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
 use compile::Fault;
-use kind::Kind;
 use metadata::Metadata;
 use queue::{Job, Progress, Queue};
 use scan::{Found, Stamps};
@@ -42,6 +43,8 @@ pub use sidecar::Lifetime;
 use sidecar::Sidecar;
 use table::{Refused, Retry};
 
+/// Bytes of one tenant's files that are read at a look, unless a single one has more.
+const MOST_READ: u64 = 512 * 1024 * 1024;
 /// How long to wait for the compiler where there is nothing else to do. It ends by its own bounds.
 const COMPILING: Duration = Duration::from_secs(3600);
 
@@ -97,8 +100,10 @@ impl Table {
 pub struct Loaded {
     /// What they hold.
     pub table: Table,
-    /// Some file is still being written, so it is worth looking again soon.
+    /// Some file is still being written, or was left for another time, so it is worth looking again soon.
     pub unsettled: bool,
+    /// Bytes of the files that were read.
+    bytes: u64,
     /// Some file is being compiled; there will be a sign when it is done.
     pub compiling: bool,
     /// Those of them that this reading was the first to ask for.
@@ -149,23 +154,30 @@ impl Registry {
     ///
     /// What is not compiled yet is asked for, and is not in the table. Blocks while it reads.
     pub fn load(&self, owner: &Owner<'_>, before: &Table, pace: Pace) -> Loaded {
-        let mut loaded = Loaded { table: Table::default(), unsettled: false, compiling: false, asked: Vec::new() };
+        let mut loaded =
+            Loaded { table: Table::default(), unsettled: false, bytes: 0, compiling: false, asked: Vec::new() };
         let mut found = BTreeMap::new();
         for directory in &owner.tenant.commands {
             match scan::scan(directory) {
                 // A later directory wins, so a tenant's own commands go after the shared ones.
-                Ok(files) => found.extend(files.into_iter().map(|file| (file.name.clone(), file))),
+                Ok(scanned) => {
+                    found.extend(scanned.found.into_iter().map(|file| (file.name.clone(), file)));
+                    loaded.table.misnamed.extend(scanned.misnamed);
+                }
                 Err(problem) => {
                     // A directory that is gone has no commands; one that cannot be read at present still has its own.
-                    let gone = !directory.exists();
+                    let gone = directory.try_exists().is_ok_and(|exists| !exists);
                     loaded.table.unreadable = Some(problem);
                     if !gone {
-                        let again = |(name, old): (&String, &Arc<Command>)| (name.clone(), Arc::new(owner.again(old)));
+                        let again = |(name, old): (&String, &Arc<Command>)| (name.clone(), owner.again(old));
                         loaded.table.commands = before.commands.iter().map(again).collect();
                         return loaded;
                     }
                 }
             }
+        }
+        for problem in loaded.table.misnamed.iter().filter(|problem| !before.misnamed.contains(problem)) {
+            owner.report(problem, None);
         }
         if found.len() > owner.most_commands {
             let reason = format!(
@@ -174,7 +186,7 @@ impl Registry {
                 owner.most_commands
             );
             let path = owner.tenant.commands.last().cloned().unwrap_or_default();
-            loaded.table.excess = Some(Problem { path, reason });
+            loaded.table.excess = Some(Problem::new(path, reason));
         }
         for (name, file) in found.into_iter().take(owner.most_commands) {
             self.load_file(&mut loaded, owner, before, pace, name, &file);
@@ -189,7 +201,7 @@ impl Registry {
     /// When the file is no command; the text says why.
     pub fn load_one(&self, owner: &Owner<'_>, path: &Path) -> Result<Table, Problem> {
         let file = Found::at(path)?;
-        let refuse = |(path, fault): (PathBuf, Fault)| Problem { path, reason: fault.to_string() };
+        let refuse = |(path, fault): (PathBuf, Fault)| Problem::new(path, fault.to_string());
         loop {
             let mut asked = Vec::new();
             match self.read(&file, owner, &mut asked).map_err(refuse)? {
@@ -207,7 +219,7 @@ impl Registry {
         let old = before.commands.get(&name);
         let keep_old = |into: &mut Loaded| {
             if let Some(old) = old {
-                into.table.commands.insert(name.clone(), Arc::new(owner.again(old)));
+                into.table.commands.insert(name.clone(), owner.again(old));
             }
         };
         let stamps = file.stamps();
@@ -216,7 +228,7 @@ impl Registry {
             keep_old(into);
             return;
         }
-        if old.is_some_and(|old| old.stamps == stamps && stamps.are_settled()) {
+        if old.is_some_and(|old| *lock(&old.stamps) == stamps && stamps.are_settled()) {
             keep_old(into);
             return;
         }
@@ -244,22 +256,29 @@ impl Registry {
             wait_on(into, *hash);
             return;
         }
+        // Others have commands too. What is left of these comes with the next look, which is soon.
+        into.bytes = into.bytes.saturating_add(stamps.size());
+        if into.bytes > MOST_READ && into.bytes > stamps.size() {
+            into.unsettled = true;
+            keep_old(into);
+            return;
+        }
         match self.read(file, owner, &mut into.asked) {
             Ok(Read::Ready(sidecar, code)) => {
-                let same = old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar);
-                let mut command = owner.command(&name, Arc::new(sidecar), code, stamps);
-                if let Some(old) = same {
-                    command.health = Arc::clone(&old.health);
-                }
-                into.table.commands.insert(name, Arc::new(command));
+                let command = match old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar) {
+                    Some(old) => {
+                        *lock(&old.stamps) = stamps;
+                        owner.again(old)
+                    }
+                    None => Arc::new(owner.command(&name, Arc::new(sidecar), code, stamps)),
+                };
+                into.table.commands.insert(name, command);
             }
             Ok(Read::Compiling(hash)) => wait_on(into, hash),
             Err((path, fault)) => {
                 let retry = matches!(fault, Fault::Machine(_)).then(|| Retry::after(retry));
-                let problem = Problem { path, reason: fault.to_string() };
-                let (tenant, path) = (&owner.tenant.name, problem.path.display());
-                let retry_in = retry.map(|retry| tracing::field::debug(retry.pause));
-                tracing::warn!(%tenant, %path, reason = problem.reason, retry_in, "command file refused");
+                let problem = Problem::new(path, fault.to_string());
+                owner.report(&problem, retry);
                 keep_old(into);
                 into.table.refused.insert(name, Refused { stamps, problem, retry });
             }
@@ -279,9 +298,9 @@ impl Registry {
             }
             None => Sidecar::default(),
         };
-        let wasm = scan::read(&file.path, scan::MAX_WASM).map_err(of(&file.path))?;
+        let wasm = scan::read_wasm(&file.path).map_err(of(&file.path))?;
         let hash = blake3::hash(&wasm);
-        match self.code(&wasm, hash).map_err(|reason| of(&file.path)(Fault::File(reason)))? {
+        match self.code(&wasm, hash).map_err(of(&file.path))? {
             Some(code) if sidecar.instance == Lifetime::Connection && matches!(code.program, Program::Wasi(_)) => {
                 let reason = "`instance = \"connection\"` is for commands that export `run`; a program of WASI begins anew \
                               with each line";
@@ -301,8 +320,7 @@ impl Registry {
     }
 
     /// The code of a `.wasm` file, if it is loaded already or in the cache.
-    fn code(&self, wasm: &[u8], hash: blake3::Hash) -> Result<Option<Arc<Code>>, String> {
-        Kind::of(wasm)?;
+    fn code(&self, wasm: &[u8], hash: blake3::Hash) -> Result<Option<Arc<Code>>, Fault> {
         if let Some(code) = self.lookup(hash) {
             return Ok(Some(code));
         }
@@ -310,12 +328,13 @@ impl Registry {
         let (needs, room) = (metadata.initial_memory, self.sandbox.largest_memory() as u64);
         if needs > room {
             let [needs, room] = [needs, room].map(|bytes| ByteSize(bytes).display().iec());
-            return Err(format!("has {needs} of memory from the start; the largest `limits.memory` here is {room}"));
+            let reason = format!("has {needs} of memory from the start; the largest `limits.memory` here is {room}");
+            return Err(Fault::File(reason));
         }
         let Some(component) = self.cache.load(self.sandbox.engine(Size::of(metadata.initial_memory)), hash)? else {
             return Ok(None);
         };
-        let program = self.sandbox.prepare(&component)?;
+        let program = self.sandbox.prepare(&component).map_err(Fault::File)?;
         tracing::debug!(digest = %hash, "component loaded");
         let code = Arc::new(Code { description: metadata.description().cloned(), program, digest: hash });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));
@@ -332,6 +351,18 @@ impl Registry {
 }
 
 impl Owner<'_> {
+    /// Tells the operator of a file that does not serve.
+    fn report(&self, problem: &Problem, retry: Option<Retry>) {
+        let retry_in = retry.map(|retry| tracing::field::debug(retry.pause));
+        tracing::warn!(
+            tenant = %self.tenant.name,
+            path = %problem.place(),
+            reason = problem.reason,
+            retry_in,
+            "command file refused"
+        );
+    }
+
     fn command(&self, name: &str, sidecar: Arc<Sidecar>, code: Arc<Code>, stamps: Stamps) -> Command {
         let overrides = self.tenant.settings.get(name);
         let settings = sidecar.settings.iter().chain(overrides.into_iter().flatten());
@@ -346,14 +377,21 @@ impl Owner<'_> {
             code,
             sidecar,
             health: Arc::default(),
-            stamps,
+            tries: Arc::default(),
+            stamps: Mutex::new(stamps),
         }
     }
 
     /// The same files under the owner's configuration: a grant that was taken back is gone, whatever became of the files.
-    fn again(&self, old: &Command) -> Command {
-        let command = self.command(&old.name, Arc::clone(&old.sidecar), Arc::clone(&old.code), old.stamps);
-        Command { health: Arc::clone(&old.health), ..command }
+    fn again(&self, old: &Arc<Command>) -> Arc<Command> {
+        // The grants are another object only where the tenant's configuration is another. Who keeps an instance of a command
+        // knows by the object that it is the same.
+        if old.grants.are_of(self.grants) {
+            return Arc::clone(old);
+        }
+        let mut command = self.command(&old.name, Arc::clone(&old.sidecar), Arc::clone(&old.code), *lock(&old.stamps));
+        command.take_over(old);
+        Arc::new(command)
     }
 }
 
@@ -363,9 +401,4 @@ impl Owner<'_> {
 /// When it is no regular file, too large, or cannot be read.
 pub fn read_wasm(path: &Path) -> Result<Vec<u8>, String> {
     scan::read(path, scan::MAX_WASM).map_err(|fault| fault.to_string())
-}
-
-/// Takes a lock. Nothing that holds it can leave the map half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use crate::audit::Auditing;
 use crate::capabilities;
 use crate::cli::Run;
-use crate::config::{Config, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::dispatch::{Dispatcher, Host};
 use crate::error::Failure;
 use crate::identity::{Credential, Identity};
@@ -40,9 +40,9 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     capabilities::self_test()?;
     let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
     let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
-    let name = config.tenant_named(arguments.tenant.as_deref())?.to_owned();
     config.server.max_invocations = Some(1);
-    let host = Arc::new(host(&config, &name, arguments, Form::Usual)?);
+    let tenant = config.tenant_named(arguments.tenant.as_deref())?;
+    let host = Arc::new(host(&config, tenant, arguments, Form::Usual)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -52,7 +52,7 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     let output = pump(there).map_err(|error| format!("cannot start a thread: {error}"))?;
     let command = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let words = std::iter::once(command).chain(arguments.args.iter().cloned()).collect();
-    let ended = runtime.block_on(call(host, name, &config, here, words));
+    let ended = runtime.block_on(call(host, tenant.name.clone(), &config, here, words));
     // The blocking pool may still wait for a standard input that nobody reads any more.
     runtime.shutdown_background();
     let written = output.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prints has ended")));
@@ -67,11 +67,11 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     }
 }
 
-/// What serves the one command, on behalf of the tenant of this name, compiled in that form.
+/// What serves the one command, on behalf of this tenant of the configuration, compiled in that form.
 ///
 /// # Errors
-/// When there is no such tenant, or the file is no command.
-pub fn host(config: &Config, name: &str, arguments: &Run, form: Form) -> Result<Host, String> {
+/// When the machine cannot do it, or the file is no command.
+pub fn host(config: &Config, tenant: &config::Tenant, arguments: &Run, form: Form) -> Result<Host, String> {
     let machine = Machine::look();
     let plan = machine::plan(config, &machine, config.invocations())?;
     let sandbox =
@@ -79,11 +79,10 @@ pub fn host(config: &Config, name: &str, arguments: &Run, form: Form) -> Result<
     let sandbox = Arc::new(sandbox);
     let cache = Cache::open(&config.server.cache, config.server.cache_size, form)?;
     let registry = Registry::new(Arc::clone(&sandbox), cache, config.server.compile_jobs);
-    let tenant = config.tenants.get(name).ok_or_else(|| format!("there is no tenant {name}"))?;
     let shares = Shares::of(&config.server, plan)?;
-    let tenant = tenants::load_one(tenant, &registry, &shares, &arguments.file)
-        .map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))?;
-    let tenants = Tenants::from([(name.to_owned(), Arc::new(tenant))]);
+    let loaded =
+        tenants::load_one(tenant, &registry, &shares, &arguments.file).map_err(|problem| problem.to_string())?;
+    let tenants = Tenants::from([(tenant.name.clone(), Arc::new(loaded))]);
     Ok(Host {
         tenants: ArcSwap::from_pointee(tenants),
         sandbox,

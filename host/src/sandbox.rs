@@ -247,19 +247,27 @@ impl Sandbox {
 /// Tries to run a line as a plain call. `None` where it has to be run as any other; then nothing is left of the try.
 fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
     let Program::Command { attempt: Some(attempt), .. } = program else { return None };
-    let (task, health, tenant) = (&call.task, &call.command.health, call.tenant());
+    let (task, tries, tenant) = (&call.task, &call.command.tries, call.tenant());
     let is_kept = call.command.sidecar.instance == Lifetime::Connection;
-    if is_kept || tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || !health.is_worth_a_try() {
+    if is_kept || tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || tries.holds_up() || !tries.is_worth_one()
+    {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
     let ended = cpu::on_account(task, time, || attempt.run(call));
-    health.was_tried(ended.is_err());
+    tries.ended(ended.is_err());
     let Ok((instance, result)) = ended else {
         call.wire.restart_reply();
         return None;
     };
-    let outcome = result.map_err(|text| Failure::new(Code::Failed, text));
+    tries.took(task.cpu());
+    let outcome = match result {
+        // See `drive`.
+        Ok(()) if task.cpu() > tenant.limits.cpu => {
+            Err(Failure::new(Code::Cpu, Stop::Cpu(tenant.limits.cpu).to_string()))
+        }
+        result => result.map_err(|text| Failure::new(Code::Failed, text)),
+    };
     Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })
 }
 

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
-use crate::config::{self, Config, Listener, Place};
+use crate::config::{self, Config, Endpoint, Listener};
 use crate::dispatch::Host;
 use crate::loops::{Loops, Workers};
 use crate::machine::{self, Machine};
@@ -80,7 +80,7 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
 }
 
 /// What is wrong with the files of the configuration's listeners, without opening any.
-pub fn check(config: &Config) -> Vec<(&Place, String)> {
+pub fn check(config: &Config) -> Vec<(&Endpoint, String)> {
     let problem = |listener| Entrance::new("", listener).err();
     config.listeners.iter().filter_map(|listener| Some((&listener.place, problem(listener)?))).collect()
 }
@@ -273,38 +273,16 @@ impl Server {
     /// The engine is made once, so what sizes it stays as it was.
     fn keep_what_needs_a_restart(&self, config: &mut Config) {
         let (old, new) = (&self.started_with, &mut config.server);
-        let kept = |key: &str| tracing::warn!(key, "this change needs a restart; the old value stays");
-        if new.max_invocations != old.max_invocations {
-            kept("server.max-invocations");
-            new.max_invocations = old.max_invocations;
-        }
-        if new.kept_instances != old.kept_instances {
-            kept("server.kept-instances");
-            new.kept_instances = old.kept_instances;
-        }
-        if new.hash_jobs != old.hash_jobs {
-            kept("server.hash-jobs");
-            new.hash_jobs = old.hash_jobs;
-        }
-        if new.file_jobs != old.file_jobs {
-            kept("server.file-jobs");
-            new.file_jobs = old.file_jobs;
-        }
-        if new.compile_jobs != old.compile_jobs {
-            kept("server.compile-jobs");
-            new.compile_jobs = old.compile_jobs;
-        }
-        if new.cache != old.cache {
-            kept("server.cache");
-            new.cache.clone_from(&old.cache);
-        }
-        if new.cache_size != old.cache_size {
-            kept("server.cache-size");
-        }
+        keep("server.max-invocations", &old.max_invocations, &mut new.max_invocations);
+        keep("server.kept-instances", &old.kept_instances, &mut new.kept_instances);
+        keep("server.hash-jobs", &old.hash_jobs, &mut new.hash_jobs);
+        keep("server.file-jobs", &old.file_jobs, &mut new.file_jobs);
+        keep("server.compile-jobs", &old.compile_jobs, &mut new.compile_jobs);
+        keep("server.cache", &old.cache, &mut new.cache);
+        keep("server.cache-size", &old.cache_size, &mut new.cache_size);
         for (name, tenant) in &mut config.tenants {
             if tenant.limits.memory > self.largest_memory {
-                kept(&format!("tenants.{name}.limits.memory"));
-                tenant.limits.memory = self.largest_memory;
+                keep(&format!("tenants.{name}.limits.memory"), &self.largest_memory, &mut tenant.limits.memory);
             }
         }
     }
@@ -371,7 +349,7 @@ impl Door {
     /// Takes over other rules, and certificates as they are now. Those that cannot be used leave the old in force.
     fn change(&mut self, listener: &Listener) {
         let changed = Entrance::new(&self.place, listener).and_then(|entrance| {
-            if let Place::Unix { path, mode } = &listener.place
+            if let Endpoint::Unix { path, mode } = &listener.place
                 && listener.place != self.listener.place
             {
                 socket_file::set_mode(path, *mode).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -400,7 +378,7 @@ async fn load_tenants(
     let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
     let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
     let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
-    loaded.map_err(|problem| format!("{}: {}", problem.path.display(), problem.reason))
+    loaded.map_err(|problem| problem.to_string())
 }
 
 /// Keeps the tenants' commands as their directories are, until the server drains.
@@ -430,5 +408,13 @@ async fn keep_commands(
                 false
             }
         };
+    }
+}
+
+/// Puts the old value back where the new one is another.
+fn keep<T: PartialEq + Clone>(key: &str, old: &T, new: &mut T) {
+    if new != old {
+        tracing::warn!(key, "this change needs a restart; the old value stays");
+        new.clone_from(old);
     }
 }

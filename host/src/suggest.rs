@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::{self, Suggest};
 use crate::policy::{Access, Grants, ProcessGrant, toml_string};
 
 /// Says of an entry that nobody had it yet.
@@ -51,11 +52,19 @@ struct Needs {
     hashed: u64,
 }
 
+/// Prints the grants that were needed.
+///
+/// # Errors
+/// When there is nothing to read of them.
+pub fn run(arguments: &Suggest) -> Result<(), String> {
+    cli::print(&suggest(&arguments.files, arguments.tenant.as_deref())?)
+}
+
 /// The grants that the records in the files tell of, those of one tenant or of all.
 ///
 /// # Errors
 /// When a file cannot be read, or there are no records of the tenant.
-pub fn suggest(files: &[PathBuf], tenant: Option<&str>) -> Result<String, String> {
+fn suggest(files: &[PathBuf], tenant: Option<&str>) -> Result<String, String> {
     let mut all: BTreeMap<String, Needs> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for file in files {
@@ -140,8 +149,7 @@ impl Needs {
         self.tasks(&mut text, &table);
         for (command, accesses) in &self.unasked {
             let _ = writeln!(text, "\n# The sidecar of `{}` does not ask for this, and would need:", one_line(command));
-            let mut needed = Needs { used: accesses.clone(), ..Needs::default() };
-            needed.lines = self.lines;
+            let needed = Needs { used: accesses.clone(), ..Needs::default() };
             for line in needed.sidecar().lines() {
                 let _ = writeln!(text, "#   {line}");
             }

@@ -2,14 +2,15 @@
 //!
 //! It outlives its invocation where something of it does, a child that is being reaped, and keeps no connection open.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
+use slab::Slab;
 
+use crate::lock::lock;
 use crate::tenants::Tenant;
 
 /// A running line.
@@ -142,12 +143,13 @@ impl Drop for ChildPlace {
 #[derive(Default)]
 pub struct Tasks {
     begun: AtomicU64,
-    running: Mutex<BTreeMap<u64, Arc<Task>>>,
+    running: Mutex<Slab<Arc<Task>>>,
 }
 
 /// Holds a task's place among those that run.
 pub struct Entry<'a> {
     task: &'a Task,
+    place: usize,
 }
 
 impl Tasks {
@@ -164,34 +166,37 @@ impl Tasks {
 
     /// All that run, in the order in which they began.
     pub fn list(&self) -> Vec<Arc<Task>> {
-        self.running().values().cloned().collect()
+        let mut tasks: Vec<_> = self.running().iter().map(|(_, task)| Arc::clone(task)).collect();
+        tasks.sort_unstable_by_key(|task| task.id);
+        tasks
     }
 
     /// Stops one. False when none of that number runs.
     pub fn stop(&self, id: u64) -> bool {
-        let task = self.running().get(&id).cloned();
+        let task = self.running().iter().find(|(_, task)| task.id == id).map(|(_, task)| Arc::clone(task));
         task.is_some_and(|task| {
             task.stop();
             true
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
-        // Nothing that holds the lock can leave the map half-changed.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Slab<Arc<Task>>> {
+        // Nothing that holds the lock can leave it half-changed.
+        lock(&self.running)
     }
 }
 
 impl<'a> Entry<'a> {
     /// Lists a task among those of its tenant for as long as the entry lives.
     pub fn new(task: &'a Arc<Task>) -> Entry<'a> {
-        task.tenant.tasks.running().insert(task.id, Arc::clone(task));
-        Entry { task }
+        let place = task.tenant.tasks.running().insert(Arc::clone(task));
+        Entry { task, place }
     }
 }
 
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
-        self.task.tenant.tasks.running().remove(&self.task.id);
+        // Returned out of the lock before it is dropped.
+        let _task = self.task.tenant.tasks.running().try_remove(self.place);
     }
 }

@@ -80,7 +80,7 @@ impl Tenant {
             memory: Arc::default(),
             tasks: Arc::default(),
             lines: limits.lines_per_second.map(rate),
-            part: ArcSwap::from_pointee(shares.part(&limits, tenants)),
+            part: ArcSwap::from_pointee(shares.part(&limits, tenants, None)),
             most_memory: shares.memory(&limits).into(),
             is_alone: (tenants == 1).into(),
             slots: Arc::new(Gate::new(shares.slots(&limits, tenants))),
@@ -100,13 +100,15 @@ impl Tenant {
         self.tasks = Arc::clone(&known.tasks);
         self.memory = Arc::clone(&known.memory);
         self.children = known.children.clone();
+        self.part = ArcSwap::new(known.part.load_full());
         self.admissions = Arc::clone(&known.admissions);
         self.slots = Arc::clone(&known.slots);
     }
 
     /// Takes the part of what all share that is its own among so many tenants.
     fn fit(&self, shares: &Shares, tenants: usize) {
-        self.part.store(Arc::new(shares.part(&self.limits, tenants)));
+        let part = shares.part(&self.limits, tenants, Some(&self.part()));
+        self.part.store(Arc::new(part));
         self.most_memory.store(shares.memory(&self.limits), Ordering::Relaxed);
         self.is_alone.store(tenants == 1, Ordering::Relaxed);
         self.children.resize(shares.most_children(&self.limits, tenants));
@@ -189,7 +191,7 @@ impl Tenant {
         if let Some(problem) = table.unreadable().filter(|_| changes.refusals) {
             tracing::error!(
                 tenant = %self.name,
-                path = %problem.path.display(),
+                path = %problem.place(),
                 reason = problem.reason,
                 "commands directory cannot be read"
             );
@@ -225,7 +227,7 @@ pub fn load_one(config: &config::Tenant, registry: &Registry, shares: &Shares, f
 /// What a directory that cannot be read means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strictness {
-    /// The host does not start.
+    /// The host does not start without the commands of its operator, or of the only tenant.
     Start,
     /// The tenant keeps the commands that it has, and nobody else is touched.
     Reload,
@@ -237,7 +239,7 @@ pub enum Strictness {
 /// directories are read again. Nothing is swapped in before all is read. Blocks while it reads and compiles.
 ///
 /// # Errors
-/// At the start, when a tenant's directory cannot be read.
+/// At the start, when a directory of the operator's tenant, or of the only one, cannot be read.
 pub fn load(
     config: &Config,
     before: &Tenants,

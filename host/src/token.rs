@@ -5,6 +5,8 @@ use std::fmt::Write;
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest, Sha256};
 
+use crate::cli::{self, Token};
+
 /// What every token begins with, so that people and programs that look for secrets know one when they see it. It also
 /// keeps a token from being taken for a hash.
 const PREFIX: &str = "wl_";
@@ -12,11 +14,19 @@ const PREFIX: &str = "wl_";
 /// people choose.
 const BYTES: usize = 32;
 
+/// Prints a fresh token, and what goes into the configuration.
+///
+/// # Errors
+/// When there is none, or nobody reads it.
+pub fn run(arguments: &Token) -> Result<(), String> {
+    cli::print(&announcement(&arguments.name.0, &make()?))
+}
+
 /// A fresh token.
 ///
 /// # Errors
 /// When the machine has no random bytes.
-pub fn make() -> Result<String, String> {
+fn make() -> Result<String, String> {
     let mut bytes = [0; BYTES];
     // So few bytes come whole or not at all (getrandom(2)).
     getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| format!("cannot get random bytes: {error}"))?;
@@ -28,8 +38,8 @@ pub fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// What `wasmline token` prints: the token, and the line that makes a tenant accept it.
-pub fn announcement(name: &str, token: &str) -> String {
+/// What is printed: the token, and the line that makes a tenant accept it.
+fn announcement(name: &str, token: &str) -> String {
     format!("{token}\n\ntokens = [{{ name = \"{name}\", sha256 = \"{}\" }}]\n", hex(&hash(token)))
 }
 

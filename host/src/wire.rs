@@ -15,7 +15,7 @@ mod transport;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use self::input::Input;
@@ -126,9 +126,4 @@ impl Wire {
         }
         Ok(())
     }
-}
-
-/// Takes a lock. A panic while it was held has ended its connection already, and the state is plain data.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

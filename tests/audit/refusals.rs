@@ -54,3 +54,20 @@ fn commands_that_there_are_not_are_counted_and_a_drain_tells_of_the_last() {
         assert!(records.iter().any(|record| record["source"] == client.address().to_string()), "{records:#?}");
     }
 }
+
+#[test]
+fn lines_that_are_none_count_as_lines_and_are_counted() {
+    let (builder, audit) = audited(HostBuilder::new().limit("lines-per-second = 5"), "");
+    let host = builder.start();
+    let mut client = host.connect();
+    for bad in [&b"echo 'never closed\n"[..], b"\xff\xfe\n"] {
+        client.send(bad.repeat(100));
+    }
+    let replies: Vec<String> = (0..200).map(|_| client.line()).collect();
+    let of = |code: &str| replies.iter().filter(|line| line.starts_with(&format!("error: {code}: "))).count() as u64;
+    assert!(of("overloaded") > 0 && of("failed") > 0, "{replies:?}");
+    for outcome in ["failed", "bad-encoding", "overloaded"] {
+        eventually("all of them are told", || refused(&audit, outcome) == of(outcome));
+    }
+    assert!(records_in(&audit).iter().any(|record| record["outcome"] == "failed" && record["command"] == "echo"));
+}

@@ -2,7 +2,7 @@
 
 use super::harness::Siege;
 use crate::support::components::{self, MEMORY, REALLOC, RUN};
-use crate::support::{HostBuilder, machine};
+use crate::support::{Client, HostBuilder, eventually, machine};
 
 fn with(guest: Vec<u8>) -> Siege {
     Siege::of(HostBuilder::new().guest("hostile", guest).limit("cpu = \"100ms\"").limit("memory = \"64MiB\""))
@@ -126,6 +126,46 @@ fn host_objects_without_end() {
 }
 
 #[test]
+fn an_instruction_that_nothing_interrupts() {
+    fails(components::filling_memory(40), "cpu");
+}
+
+#[test]
+fn a_reason_of_a_megabyte() {
+    let builder = HostBuilder::new().guest("hostile", components::failing_at_length(1_000_000));
+    let audit = builder.files().join("audit.jsonl");
+    let siege = Siege::of(builder.more(&format!("[audit]\nfile = {audit:?}\n")));
+    let mut client = siege.connect();
+    let before = siege.host.log().len();
+    client.reply("hostile").fails_with("failed");
+    siege.host.wait_for_log(&["command finished", "hostile", "outcome=failed"]);
+    let told = siege.host.log().len() - before;
+    assert!(told < 20_000, "the log has {told} bytes of it");
+    eventually("the record is there", || machine::length(&audit) > 0);
+    assert!(machine::length(&audit) < 20_000, "the record has {} bytes", machine::length(&audit));
+}
+
+#[test]
+fn more_output_at_once_than_is_ever_permitted() {
+    fails(components::writing_unasked(200_000), "trap");
+}
+
+#[test]
+fn output_that_nobody_has_permitted() {
+    let guest = components::writing_unasked(60_000);
+    let mut siege = Siege::of(HostBuilder::new().guest("hostile", guest).limit("output = \"1GiB\""));
+    siege.withstands(|siege| {
+        // This one does not read, so it has to wait, and does not.
+        let mut client = Client::with_small_window(siege.host.address());
+        client.send("hostile\n");
+        let line = siege.host.wait_for_log(&["command finished", "hostile", "outcome=trap"]);
+        let bytes = line.split_once(" bytes=").and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok());
+        assert!(bytes.is_some_and(|bytes| bytes < 16 << 20), "{line}");
+        client.vanish();
+    });
+}
+
+#[test]
 fn a_record_of_a_hundred_megabytes() {
     let guest = components::logging_zeros(100_000_000);
     let mut siege = Siege::of(HostBuilder::new().guest("hostile", guest).limit("memory = \"128MiB\""));
@@ -133,8 +173,7 @@ fn a_record_of_a_hundred_megabytes() {
         let pid = siege.host.pid();
         machine::reset_peak_memory(pid);
         let before = machine::memory_kib(pid, "VmRSS");
-        let reply = siege.connect().reply("hostile");
-        assert!(reply.lines.last().is_some_and(|line| line.starts_with("error: ")), "{reply:?}");
+        siege.connect().reply("hostile").fails_with("memory");
         let grown = machine::memory_kib(pid, "VmHWM").saturating_sub(before);
         assert!(grown < 32 * 1024, "the host grew by {grown} KiB");
         assert!(siege.host.log().len() < 1_000_000, "the log has {} bytes", siege.host.log().len());

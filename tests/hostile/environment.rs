@@ -118,18 +118,9 @@ fn a_host_that_is_ended_under_load() {
 fn a_host_that_is_killed_under_load_and_started_again() {
     let cache = tempfile::tempdir().expect("a directory");
     let place = cache.path().join("cache");
-    let compiled = || {
-        let entries = fs::read_dir(&place).expect("the cache").flatten();
-        let mut inodes: Vec<_> = entries
-            .filter(|entry| entry.path().extension().is_some_and(|end| end == "cwasm"))
-            .map(|entry| std::os::unix::fs::DirEntryExt::ino(&entry))
-            .collect();
-        inodes.sort();
-        inodes
-    };
     let builder = HostBuilder::new().without_cache_flag().server(&format!("cache = {}", quoted(&place)));
     let (mut host, follower, mut clients) = busy(builder);
-    let before = compiled();
+    let before = machine::compiled(&place);
     // Whoever kills it ends its children, as a supervisor does with a control group: it cannot do that any more.
     let children = follower.processes();
     host.kill_and_start_again();
@@ -140,6 +131,6 @@ fn a_host_that_is_killed_under_load_and_started_again() {
     let mut client = host.connect();
     client.reply("echo again").is(["again"]);
     client.reply("sleeper 1").is(["slept"]);
-    assert_eq!(compiled(), before, "what was compiled is used again, and not made anew");
+    assert_eq!(machine::compiled(&place), before, "what was compiled is used again, and not made anew");
     assert!(before.len() >= 6, "{before:?}");
 }

@@ -1,6 +1,7 @@
 //! Files that mean harm: commands that are none, and paths that lead elsewhere or to what has no end.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::thread;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::harness::{SUM_OF_ABC, Siege};
-use crate::support::{Client, HostBuilder, components, eventually, guests, machine, quoted};
+use crate::support::{
+    COMPILING, Client, HostBuilder, components, eventually, eventually_within, guests, machine, quoted,
+};
 
 /// A whole picture of one pixel.
 const PICTURE: &[u8] =
@@ -43,6 +46,38 @@ fn two_hundred_megabytes_of_custom_sections() {
         });
         fs::remove_file(siege.host.commands().join("fat.wasm")).expect("it can be removed");
         eventually("it is gone", || siege.connect().reply("fat a").lines == ["Command not found."]);
+    });
+}
+
+#[test]
+fn files_that_take_long_to_read() {
+    Siege::of(HostBuilder::new()).withstands(|siege| {
+        let commands = siege.host.commands();
+        // They look like components, and all together they are more than is read at a look.
+        for number in 0..3 {
+            let aside = machine::sparse_file(commands.join("aside"), 250 << 20);
+            fs::File::options()
+                .write(true)
+                .open(&aside)
+                .and_then(|mut file| file.write_all(b"\0asm\x0d\0\x01\0"))
+                .expect("a header");
+            fs::rename(aside, commands.join(format!("a{number}.wasm"))).expect("it can be renamed");
+        }
+        let words = fs::read(guests::fixture("words")).expect("the fixture is built");
+        siege.host.install("zz.wasm", &words);
+        eventually_within(COMPILING, "the last is served", || siege.connect().reply("zz a").lines == ["[a]"]);
+        for number in 0..3 {
+            eventually_within(COMPILING, "it is refused", || {
+                siege
+                    .host
+                    .log()
+                    .lines()
+                    .any(|line| line.contains("refused") && line.contains(&format!("a{number}.wasm")))
+            });
+            fs::remove_file(commands.join(format!("a{number}.wasm"))).expect("it can be removed");
+        }
+        fs::remove_file(commands.join("zz.wasm")).expect("it can be removed");
+        eventually("it is gone", || siege.connect().reply("zz a").lines == ["Command not found."]);
     });
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::tenants;
-use crate::support::{Authority, Client, Host, HostBuilder, eventually, pipe_into, program, quoted, wasmline};
+use crate::support::{Authority, Client, Host, HostBuilder, eventually, nc, pipe_into, program, quoted, wasmline};
 
 /// A token and the line that makes a tenant accept it, as `wasmline token` prints them.
 #[track_caller]
@@ -47,15 +47,11 @@ fn a_token_is_worth_its_tenant() {
     let host = builder.start();
     for (token, tenant) in [(alice, "alice"), (bob, "bob")] {
         let input = format!("auth {token}\r\nwhoami\n");
-        let out = pipe_into(program("nc").args(["-N", "127.0.0.1", &port(&host)]), input).exited(0).out();
+        let out = pipe_into(&mut nc(&host), input).exited(0).out();
         assert!(out.starts_with(&format!("ok\ntenant {tenant}\npeer 127.0.0.1:")), "{out}");
     }
     host.wait_for_log(&["connection made", "tenant=alice", "identity=token ci on 127.0.0.1:"]);
     host.wait_for_log(&["connection made", "tenant=bob", "identity=token laptop on 127.0.0.1:"]);
-}
-
-fn port(host: &Host) -> String {
-    host.address().port().to_string()
 }
 
 #[test]
@@ -198,7 +194,6 @@ fn a_token_that_is_taken_back_ends_its_connections() {
     // Given again, it is good again.
     host.edit_config("tokens = []", &tokens);
     host.reload();
-    host.edit_config("", "");
     eventually("the token is accepted", || {
         let mut client = host.connect();
         client.send(format!("auth {alice}\n"));

@@ -170,6 +170,89 @@ pub fn failing(text: &str) -> Vec<u8> {
     command(&[MEMORY, REALLOC, RUN, &data])
 }
 
+/// A command that fails with a text of so many bytes.
+#[track_caller]
+pub fn failing_at_length(bytes: usize) -> Vec<u8> {
+    let memory = format!(r#"(memory (export "memory") {})"#, bytes / 65_536 + 2);
+    let run = format!(
+        r#"(func (export "run") (param i32 i32) (result i32)
+            (memory.fill (i32.const 65536) (i32.const 120) (i32.const {bytes}))
+            (i32.store8 (i32.const 16) (i32.const 1))
+            (i32.store (i32.const 20) (i32.const 65536))
+            (i32.store (i32.const 24) (i32.const {bytes}))
+            (i32.const 16))"#
+    );
+    command(&[&memory, REALLOC, &run])
+}
+
+/// A command that fills most of 64 MiB so many times, without a loop or a call between which it could be interrupted.
+#[track_caller]
+pub fn filling_memory(times: usize) -> Vec<u8> {
+    let fill = "(memory.fill (i32.const 65536) (i32.const 7) (i32.const 62914560))".repeat(times);
+    let run = format!(
+        r#"(func (export "run") (param i32 i32) (result i32) (drop (memory.grow (i32.const 960))) {fill} (i32.const 16))"#
+    );
+    command(&[MEMORY, REALLOC, &run])
+}
+
+/// A command that writes pieces of so many bytes to standard output without end, and never asks whether it may.
+#[track_caller]
+pub fn writing_unasked(bytes: usize) -> Vec<u8> {
+    let imports = r#"
+        (import "wasi:io/error@0.2.0" (instance $errors (export "error" (type (sub resource)))))
+        (alias export $errors "error" (type $error))
+        (import "wasi:io/streams@0.2.0" (instance $streams
+            (export "output-stream" (type $stream (sub resource)))
+            (alias outer 1 $error (type $failure))
+            (export "error" (type $shown (eq $failure)))
+            (type $why (variant (case "last-operation-failed" (own $shown)) (case "closed")))
+            (export "stream-error" (type $stream-error (eq $why)))
+            (export "[method]output-stream.write"
+                (func (param "self" (borrow $stream)) (param "contents" (list u8)) (result (result (error $stream-error)))))))
+        (alias export $streams "output-stream" (type $stream))
+        (import "wasi:cli/stdout@0.2.0" (instance $stdout
+            (alias outer 1 $stream (type $out))
+            (export "output-stream" (type $shown (eq $out)))
+            (export "get-stdout" (func (result (own $shown))))))
+        (core module $store (memory (export "memory") 4))
+        (core instance $store (instantiate $store))
+        (alias core export $store "memory" (core memory $memory))
+        (core func $get (canon lower (func $stdout "get-stdout")))
+        (core func $write (canon lower (func $streams "[method]output-stream.write") (memory $memory)))"#;
+    let module = format!(
+        r#"(core module $main
+            (import "host" "get" (func $get (result i32)))
+            (import "host" "write" (func $write (param i32 i32 i32 i32)))
+            (import "store" "memory" (memory 4))
+            (export "memory" (memory 0))
+            {REALLOC}
+            (func (export "run") (param i32 i32) (result i32) (local $out i32)
+                (local.set $out (call $get))
+                (loop $again
+                    (call $write (local.get $out) (i32.const 4096) (i32.const {bytes}) (i32.const 64))
+                    (br $again))
+                unreachable))"#
+    );
+    let instances = r#"(core instance $main (instantiate $main
+        (with "host" (instance (export "get" (func $get)) (export "write" (func $write))))
+        (with "store" (instance $store))))"#;
+    component(imports, &module, instances)
+}
+
+/// A component that exports nothing that can be run, by names of so many bytes.
+#[track_caller]
+pub fn exporting_names(count: usize, bytes: usize) -> Vec<u8> {
+    let export =
+        |number| format!(r#"(func (export "{}{number}") (canon lift (core func $main "f")))"#, "x".repeat(bytes));
+    let exports: String = (0..count).map(export).collect();
+    parse(&format!(
+        r#"(component
+            (core module $main (func (export "f")))
+            (core instance $main (instantiate $main))
+            {exports})"#
+    ))
+}
+
 /// A program for WASI preview 1, as older compilers make them: a core module that prints a line and exits.
 #[track_caller]
 pub fn preview1(line: &str, status: u32) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The machine as it looks from outside the host: processes, memory, open files.
 
 use std::fs;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -45,6 +46,21 @@ pub fn times_open(pid: u32, file: &Path) -> usize {
     let file = file.canonicalize().expect("the file exists");
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
     descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
+}
+
+/// Bytes of a file; none where there is no such file.
+pub fn length(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+/// The compiled commands in a cache: the numbers of their files, which are others once they are made anew.
+#[track_caller]
+pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {
+    let entries = fs::read_dir(cache).expect("the cache").flatten();
+    let code = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "cwasm"));
+    let mut numbers: Vec<u64> = code.map(|entry| entry.ino()).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// CPU time that a process has used, in clock ticks.

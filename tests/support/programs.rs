@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::Host;
 use super::wait::PATIENCE;
 
 /// How a program ended and what it printed.
@@ -14,6 +15,14 @@ pub struct Outcome {
     status: ExitStatus,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+}
+
+/// `nc`, which ends its input when it has sent all, on the host's first listener.
+#[track_caller]
+pub fn nc(host: &Host) -> Command {
+    let mut nc = program("nc");
+    nc.args(["-N", "127.0.0.1", &host.address().port().to_string()]);
+    nc
 }
 
 /// A program from the machine, as the tests find it.

@@ -1,10 +1,11 @@
 //! What one invocation was allowed and denied, kept until its record is written.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::record;
+use crate::lock::lock;
 use crate::policy::{Access, Denial, Key};
 
 /// Different accesses of one invocation that its record names.
@@ -76,7 +77,7 @@ pub struct Denied {
 
 impl Ledger {
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Remembers that something was allowed.

@@ -1,11 +1,12 @@
 //! Lines that never began, counted: a flood of them must leave a record, and no flood of records.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::record;
 use crate::identity::Identity;
+use crate::lock::lock;
 
 /// Clients of one tenant that are told apart until the counts are written, for each reason. Others are counted together.
 const MAX_CLIENTS: usize = 8;
@@ -51,7 +52,7 @@ struct State {
 
 impl Refusals {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Counts a line. True when nobody is going to write the counts yet, and the caller has to see to it.

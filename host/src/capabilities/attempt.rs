@@ -13,6 +13,9 @@ use crate::wire::HIGH_WATER;
 pub const CONNECTION: &str = "wasmline:command/connection@0.1.0";
 
 /// Gives it these; whatever else it calls ends the try.
+///
+/// # Errors
+/// When an interface is offered twice, which would be a mistake here.
 pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut connection = linker.instance(CONNECTION)?;
     connection.func_wrap("write", |store: StoreContextMut<'_, State>, (bytes,): (Vec<u8>,)| {

@@ -22,7 +22,7 @@ impl Host for View<'_> {
         let refusals = tenants.flat_map(|tenant| {
             let of = |problem: &Problem| Refusal {
                 tenant: tenant.name.clone(),
-                path: problem.path.display().to_string(),
+                path: problem.path.to_string_lossy().into_owned(),
                 reason: problem.reason.clone(),
             };
             tenant.commands().problems().map(of).collect::<Vec<_>>()

@@ -23,23 +23,26 @@ use wasmtime_wasi::{FsPerms, OpenMode};
 pub use held::Held;
 pub use link::add_to_linker;
 
+use super::jobs;
 use super::paths::{OpenError, open_beneath};
-use super::{Call, jobs};
 use crate::policy::Preopen;
+use crate::registry::Command;
 use crate::sandbox::State;
+use crate::tenants::Tenant;
 
 /// Opens the directories that the call's command may find open.
 ///
 /// They are opened anew for each line, so that one that was moved or mounted meanwhile is the one that is there now. One
 /// that cannot be opened is missing from the list, and the log says why.
 async fn preopens(state: &mut State) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-    let call = Arc::clone(&state.call);
-    if call.command.grants.directories().is_empty() {
+    if state.call.command.grants.directories().is_empty() {
         return Ok(Vec::new());
     }
+    // Not the call, which has the connection: that is not to be held open by a file system that hangs.
+    let (tenant, command) = (Arc::clone(state.call.tenant()), Arc::clone(&state.call.command));
     let open_all = move || {
-        let directories = call.command.grants.directories().iter();
-        directories.map(|directory| open(&call, directory)).collect::<Vec<_>>()
+        let directories = command.grants.directories().iter();
+        directories.map(|directory| open(&tenant, &command, directory)).collect::<Vec<_>>()
     };
     let opened = jobs::run(&state.call, open_all).await?.unwrap_or_default();
     let mut list = Vec::new();
@@ -53,7 +56,7 @@ async fn preopens(state: &mut State) -> wasmtime::Result<Vec<(Resource<Descripto
     Ok(list)
 }
 
-fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
+fn open(tenant: &Tenant, command: &Command, directory: &Preopen) -> Option<Dir> {
     let reason = match open_beneath(&directory.root, &directory.relative, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(fd) => {
             let (perms, mode) = match directory.write {
@@ -69,8 +72,8 @@ fn open(call: &Call, directory: &Preopen) -> Option<Dir> {
         Err(OpenError::Other(kind)) => kind.to_string(),
     };
     tracing::warn!(
-        tenant = %call.tenant().name,
-        command = %call.command.name,
+        tenant = %tenant.name,
+        command = %command.name,
         root = %directory.root.display(),
         beneath = %directory.relative.display(),
         reason,

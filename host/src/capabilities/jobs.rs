@@ -47,9 +47,8 @@ impl<T: Send + 'static> Job<T> {
             None => {
                 let threads = Arc::clone(threads);
                 spawn(async move {
-                    if let Some(place) = places.acquire().await {
-                        let _ = AbortOnDropHandle::new(threads.run(move || work(place))).await;
-                    }
+                    let place = places.acquire().await;
+                    let _ = AbortOnDropHandle::new(threads.run(move || work(place))).await;
                 })
             }
         };
@@ -122,7 +121,7 @@ mod tests {
             close.send(()).unwrap();
             let mut places = Vec::new();
             for _ in 0..own {
-                places.push(part.file_jobs.clone().acquire().await.unwrap());
+                places.push(part.file_jobs.clone().acquire().await);
             }
         });
     }

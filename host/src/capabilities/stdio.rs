@@ -4,7 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::Call;
 use super::bindings::wasmline::command::log::Level;
 use super::log::{MAX_RECORD, record};
 use crate::line::Line;
+use crate::lock::lock;
 use crate::registry::sidecar::{Stderr, Stdin};
 use crate::sandbox::{Program, Stop};
 use crate::wire::{Gone, Input, OutputLimit};
@@ -91,6 +92,10 @@ impl Pollable for Reply {
 
 impl OutputStream for Reply {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // It has not asked, or has asked for less. What it would have to wait with must not pile up here.
+        if bytes.len() > PERMIT || self.call.wire.is_full() {
+            return Err(StreamError::trap("a write that was not permitted"));
+        }
         self.take(&bytes).map_err(|stop| StreamError::Trap(stop.into()))
     }
 
@@ -141,7 +146,7 @@ struct Taken {
 
 impl Lines {
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.input.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.input)
     }
 
     /// Takes the next line off the connection, unless there is something to read already.
@@ -219,7 +224,7 @@ struct LogLines {
 
 impl LogLines {
     fn take(&self, bytes: &[u8]) {
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut partial = lock(&self.partial);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = MAX_RECORD - partial.len();
             partial.extend_from_slice(&piece[..piece.len().min(room)]);
@@ -238,7 +243,7 @@ impl Drop for LogLines {
     fn drop(&mut self) {
         // Only the last handle finds a line that nobody can end any more.
         if Arc::strong_count(&self.partial) == 1 {
-            let partial = std::mem::take(&mut *self.partial.lock().unwrap_or_else(PoisonError::into_inner));
+            let partial = std::mem::take(&mut *lock(&self.partial));
             if !partial.is_empty() {
                 self.record(&partial);
             }

@@ -26,7 +26,7 @@ const DEFAULT_MODE: u32 = 0o600;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Where it is.
-    pub place: Place,
+    pub place: Endpoint,
     /// The networks of the proxies that speak here for clients. With `None` clients speak for themselves.
     pub proxies: Option<Vec<IpNet>>,
     /// What TLS is spoken with, if it is.
@@ -37,7 +37,7 @@ pub struct Listener {
 
 /// Where a listener is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Endpoint {
     /// A TCP address. Port 0 leaves the choice to the machine.
     Tcp(SocketAddr),
     /// A Unix socket.
@@ -106,23 +106,23 @@ impl Listener {
     /// A TCP listener all of whose clients are served for the tenant.
     pub fn plain(address: SocketAddr, tenant: &str) -> Self {
         let proof = Proof::Listener { tenant: tenant.into() };
-        Self { place: Place::Tcp(address), proxies: None, tls: None, proof }
+        Self { place: Endpoint::Tcp(address), proxies: None, tls: None, proof }
     }
 }
 
-impl Place {
+impl Endpoint {
     /// Whether it is the same wherever and whenever it is asked for, as a port of the machine's choice is not.
     pub fn is_fixed(&self) -> bool {
         !matches!(self, Self::Tcp(address) if address.port() == 0)
     }
 
     /// Whether two listeners cannot both be there.
-    pub fn is_same(&self, other: &Place) -> bool {
+    pub fn is_same(&self, other: &Endpoint) -> bool {
         self.is_fixed() && self.to_string() == other.to_string()
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
@@ -143,6 +143,9 @@ impl fmt::Display for CertificateName {
 }
 
 /// The listeners of the file, each in a place of its own and for tenants that there are.
+///
+/// # Errors
+/// When two have one place, or a key does not fit the others.
 pub fn listeners(
     document: &Document,
     raw: Vec<Spanned<RawListener>>,
@@ -179,6 +182,9 @@ pub fn listeners(
 }
 
 /// Listeners that stand in no file, all for one tenant.
+///
+/// # Errors
+/// When two have one place.
 pub fn flag_listeners(addresses: &[SocketAddr], tenant: &str) -> Result<Vec<Listener>, ConfigError> {
     let mut listeners: Vec<Listener> = Vec::new();
     for &address in addresses {
@@ -225,7 +231,7 @@ impl Reader<'_> {
             return Err(self.document.error(whole, "listener: the key `tenant` is missing"));
         };
         let place = match (raw.address, raw.unix) {
-            (Some(address), _) => Place::Tcp(address.into_inner().0),
+            (Some(address), _) => Endpoint::Tcp(address.into_inner().0),
             (None, Some(path)) => self.unix(path, raw.mode)?,
             (None, None) => return Err(self.document.error(whole, "listener: the key `address` is missing")),
         };
@@ -292,7 +298,7 @@ impl Reader<'_> {
         Ok((Some(tls), clients.map(Spanned::into_inner)))
     }
 
-    fn unix(&self, path: Spanned<PathBuf>, mode: Option<Spanned<Mode>>) -> Result<Place, ConfigError> {
+    fn unix(&self, path: Spanned<PathBuf>, mode: Option<Spanned<Mode>>) -> Result<Endpoint, ConfigError> {
         let place = path.span();
         let path = absolute(self.directory, path.get_ref());
         let length = path.as_os_str().len();
@@ -301,7 +307,7 @@ impl Reader<'_> {
             return Err(self.document.error(place, text));
         }
         let mode = mode.map_or(DEFAULT_MODE, |mode| mode.into_inner().0);
-        Ok(Place::Unix { path, mode })
+        Ok(Endpoint::Unix { path, mode })
     }
 
     /// The name of a tenant that there is.

@@ -66,6 +66,9 @@ pub struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// The document in `bytes`, which errors call `file`.
+    ///
+    /// # Errors
+    /// When they are not UTF-8.
     pub fn new(file: &'a Path, bytes: &'a [u8]) -> Result<Self, ConfigError> {
         str::from_utf8(bytes).map(|text| Self { file, text }).map_err(|error| {
             let (valid, _) = bytes.split_at(error.valid_up_to());
@@ -75,6 +78,9 @@ impl<'a> Document<'a> {
     }
 
     /// Reads the whole document as a `T`.
+    ///
+    /// # Errors
+    /// When it is no TOML, or not that of a `T`; the text has the line and what was meant.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text).map_err(|error| {
             let place = error.span().unwrap_or(0..0);

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Config, Tenant};
-use crate::policy::{Pass, path_roots};
+use crate::policy::{PassedAs, path_roots};
 
 /// Finds whether every directory that may be written is out of reach of what must not be.
 ///
@@ -50,7 +50,7 @@ fn readers(tenant: &Tenant) -> impl Iterator<Item = (&'static str, &Path)> {
 
 /// The directories whose paths a tenant's programs get as text.
 fn text_roots(tenant: &Tenant) -> impl Iterator<Item = &Path> {
-    path_roots(&tenant.grants).filter(|(_, pass)| *pass == Pass::Text).map(|(path, _)| path)
+    path_roots(&tenant.grants).filter(|(_, pass)| *pass == PassedAs::Text).map(|(path, _)| path)
 }
 
 /// Something that commands of the tenant must not be able to change, and can by way of `written`.

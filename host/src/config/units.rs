@@ -159,6 +159,9 @@ impl TryFrom<String> for Sha256 {
     }
 }
 
+/// What names look like, for whoever has to find another.
+pub const NAMES: &str = "a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit";
+
 /// The name of a tenant or of a command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -171,9 +174,7 @@ impl TryFrom<String> for Name {
         if is_name(&text) {
             return Ok(Self(text));
         }
-        Err(format!(
-            "`{text}` is no name; a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit"
-        ))
+        Err(format!("`{text}` is no name; {NAMES}"))
     }
 }
 

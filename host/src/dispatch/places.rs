@@ -74,9 +74,9 @@ impl Places {
         wire: &Wire,
     ) -> Result<Result<Places, Failure>, Gone> {
         let places = async {
-            let slot = Arc::clone(&tenant.slots).acquire_owned().await.ok()?;
+            let slot = Arc::clone(&tenant.slots).acquire_owned().await;
             let large = match large {
-                Some(large) => Some(large.acquire().await?),
+                Some(large) => Some(large.acquire().await),
                 None => None,
             };
             let instance = Arc::clone(instances).acquire_owned().await.ok()?;

@@ -12,6 +12,9 @@ pub struct Draft {
 
 impl Draft {
     /// Makes a directory and those above it, as far as they are not there.
+    ///
+    /// # Errors
+    /// When one of them cannot be made.
     pub fn directory(&mut self, path: &Path) -> io::Result<()> {
         // The parent of a relative path's first part is the empty path.
         if path.as_os_str().is_empty() || path.is_dir() {
@@ -26,6 +29,9 @@ impl Draft {
     }
 
     /// Makes a file, which must not be there, and the directories above it.
+    ///
+    /// # Errors
+    /// When it is there, or cannot be written.
     pub fn file(&mut self, path: &Path, contents: &[u8]) -> io::Result<()> {
         if let Some(parent) = path.parent() {
             self.directory(parent)?;

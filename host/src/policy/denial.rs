@@ -45,6 +45,7 @@ impl Key {
         let why = match misfit {
             Misfit::Program => format!("{shown} is not {}", self.participle()),
             Misfit::TooMany(slots) => format!("{shown} takes no more than {slots} arguments here"),
+            Misfit::TooManyPaths(most) => format!("{shown} takes no more than {most} paths here"),
             Misfit::TooFew(given) => format!("{shown} takes more than {given} arguments here"),
             Misfit::Argument(index, why) => format!("argument {} of {shown} {why}", index + 1),
         };

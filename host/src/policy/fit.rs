@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::grants::ProcessGrant;
-use super::slots::{Pass, Slot};
+use super::slots::{PassedAs, Slot};
 
 /// A path that is allowed by its spelling, taken apart.
 ///
@@ -25,7 +25,7 @@ pub struct PathArgument {
     /// Where it has to be.
     pub place: Beneath,
     /// What its slot says of how the program gets it.
-    pub pass: Option<Pass>,
+    pub pass: Option<PassedAs>,
 }
 
 /// The grant that allows a program with its arguments.
@@ -55,6 +55,8 @@ pub enum Misfit {
     TooMany(usize),
     /// The grant that came closest has slots after the last of this many arguments.
     TooFew(usize),
+    /// More than so many arguments are paths.
+    TooManyPaths(usize),
     /// The argument at this index does not fit its slot in the grant that came closest. The text goes on from a
     /// mention of the argument.
     Argument(usize, String),
@@ -65,12 +67,15 @@ impl Misfit {
     fn reached(&self) -> usize {
         match self {
             Self::Program => 0,
-            Self::TooMany(count) | Self::TooFew(count) | Self::Argument(count, _) => *count,
+            Self::TooMany(count) | Self::TooFew(count) | Self::TooManyPaths(count) | Self::Argument(count, _) => *count,
         }
     }
 }
 
 /// Finds the first grant that fits.
+///
+/// # Errors
+/// When none does; it tells how near the nearest comes.
 pub fn spawn(grants: &[ProcessGrant], program: &str, args: &[String]) -> Result<Fit, Unfit> {
     let mut unfit = Unfit { closest: None, misfit: Misfit::Program };
     // Spelling decides, not what it amounts to: the path that is run is the one that was granted.
@@ -89,6 +94,9 @@ pub fn spawn(grants: &[ProcessGrant], program: &str, args: &[String]) -> Result<
 /// Finds where `path` is beneath the deepest of `roots` that it is beneath.
 ///
 /// The deepest is right for all: what is found beneath it without following a link is beneath the others too.
+///
+/// # Errors
+/// When it is beneath none, or cannot be a path beneath any.
 pub fn beneath(path: &str, roots: &[PathBuf]) -> Result<Beneath, PathFault> {
     let spelled = Path::new(path);
     if path.contains('\0') {
@@ -166,7 +174,7 @@ fn fewest(grant: &ProcessGrant) -> usize {
 }
 
 /// Whether an argument fits its slot, and where it has to be if the slot takes it for a path.
-fn argument(slot: &Slot, arg: &str) -> Result<Option<(Beneath, Option<Pass>)>, String> {
+fn argument(slot: &Slot, arg: &str) -> Result<Option<(Beneath, Option<PassedAs>)>, String> {
     if arg.contains('\0') {
         return Err("has a NUL byte in it".to_owned());
     }
@@ -193,7 +201,7 @@ fn argument(slot: &Slot, arg: &str) -> Result<Option<(Beneath, Option<Pass>)>, S
 }
 
 /// Reads a number in its one plain spelling. A program may take `+5` or `007` for something else than 5 and 7.
-fn whole_number(text: &str) -> Option<i64> {
+pub fn whole_number(text: &str) -> Option<i64> {
     let number: i64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }

@@ -32,7 +32,7 @@ pub enum Slot {
         /// The directories.
         roots: Vec<PathBuf>,
         /// What the program gets for it, `pass = "text"`; `None` where nothing is said.
-        pass: Option<Pass>,
+        pass: Option<PassedAs>,
     },
     /// Any text that is no option, `{ any = true }`.
     Any,
@@ -61,7 +61,7 @@ impl Slot {
 /// What a program gets for a path that was found beneath its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pass {
+pub enum PassedAs {
     /// A name of what was found and nothing else, whatever becomes of the path meanwhile.
     Descriptor,
     /// The path as the command spelled it, which the program looks up again.
@@ -101,7 +101,7 @@ struct SlotKinds {
     one_of: Option<Vec<String>>,
     #[serde(default, deserialize_with = "some_roots")]
     path_under: Option<Vec<PathBuf>>,
-    pass: Option<Pass>,
+    pass: Option<PassedAs>,
     any: Option<bool>,
     repeat: Option<Box<Slot>>,
     least: Option<usize>,
@@ -145,7 +145,7 @@ fn one_of(words: Vec<String>) -> Result<Slot, String> {
     Ok(Slot::OneOf(words))
 }
 
-fn path_under(roots: Vec<PathBuf>, pass: Option<Pass>) -> Result<Slot, String> {
+fn path_under(roots: Vec<PathBuf>, pass: Option<PassedAs>) -> Result<Slot, String> {
     if roots.is_empty() {
         return Err("`path-under` without directories allows nothing".to_owned());
     }
@@ -196,8 +196,8 @@ impl fmt::Display for Slot {
             Slot::PathUnder { roots, pass } => {
                 let roots = list(&mut roots.iter().filter_map(|root| root.to_str()));
                 let pass = match pass {
-                    Some(Pass::Text) => ", pass = \"text\"",
-                    Some(Pass::Descriptor) => ", pass = \"descriptor\"",
+                    Some(PassedAs::Text) => ", pass = \"text\"",
+                    Some(PassedAs::Descriptor) => ", pass = \"descriptor\"",
                     None => "",
                 };
                 write!(f, "{{ path-under = [{roots}]{pass} }}")

@@ -73,11 +73,10 @@ impl Unmet {
     /// What the tenant's table `grants` would need, as lines of TOML.
     pub fn grant(&self, grants: &str) -> String {
         let directory = |path: &Path, name: Option<&Path>, write: bool| {
-            let mut text = format!("[[{grants}.directory]]\npath = {}", toml_string(&path.to_string_lossy()));
-            if let Some(name) = name {
-                text.push_str(&format!("\nas = {}", toml_string(&name.to_string_lossy())));
-            }
-            text + if write { "\nwrite = true" } else { "" }
+            let shown = |path: &Path| path.to_string_lossy().into_owned();
+            let access =
+                Access::Directory { path: shown(name.unwrap_or(path)), host: name.map(|_| shown(path)), write };
+            access.grant(Key::Tenant, grants)
         };
         match self {
             Unmet::Process(wish) => {
@@ -91,7 +90,7 @@ impl Unmet {
                 let wanted = grants.iter().map(|grant| directory(&grant.path, grant.name.as_deref(), true));
                 wanted.collect::<Vec<_>>().join("\n")
             }
-            Unmet::Variable(name) => format!("[{grants}.environment]\n{} = \"\"", toml_string(name)),
+            Unmet::Variable(name) => Access::Variable { name: name.clone() }.grant(Key::Tenant, grants),
             Unmet::Tasks { stop } => Access::Tasks { stop: *stop }.grant(Key::Tenant, grants),
         }
     }

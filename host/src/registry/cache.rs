@@ -64,8 +64,9 @@ impl Cache {
     /// The compiled component of a `.wasm` file with this content, if it is there. A damaged entry is thrown away.
     ///
     /// # Errors
-    /// When the engine does not take the code, whole as it is: it would need more than the host has for one component.
-    pub fn load(&self, engine: &Engine, hash: blake3::Hash) -> Result<Option<Component>, String> {
+    /// When the engine does not take the code, whole as it is: it would need more than the host has for one component. Or
+    /// when the machine has no room for it at present.
+    pub fn load(&self, engine: &Engine, hash: blake3::Hash) -> Result<Option<Component>, Fault> {
         let entry = self.entry(engine, hash);
         match entry.is_whole() {
             Ok(true) => entry.load(engine).map(Some),
@@ -177,12 +178,15 @@ impl Entry {
 
     /// Loads the entry, which must be whole.
     #[expect(unsafe_code, reason = "the one place where compiled code enters the host")]
-    fn load(&self, engine: &Engine) -> Result<Component, String> {
+    fn load(&self, engine: &Engine) -> Result<Component, Fault> {
         // SAFETY: the file was written by this host's compiler: its bytes are the ones whose sum was stored beside it,
         // and both lie in a directory that nobody but the host's user can write into, checked when it was opened. Nothing
         // changes an entry in place, it is only replaced by a rename, so the mapping stays what it is.
         let component = unsafe { Component::deserialize_file(engine, &self.code) };
-        component.map_err(|error| format!("is more than this host runs: {error:#}"))
+        component.map_err(|error| match error.chain().any(|cause| cause.is::<io::Error>()) {
+            true => Fault::Machine(format!("its code cannot be loaded: {error:#}")),
+            false => Fault::File(format!("is more than this host runs: {error:#}")),
+        })
     }
 
     /// Puts a freshly compiled file in place. The sum comes last, for an entry without it does not count.

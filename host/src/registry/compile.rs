@@ -32,7 +32,9 @@ const CPU_PER_MIB: Duration = Duration::from_secs(5);
 const CPU_MOST: Duration = Duration::from_secs(600);
 /// Wall time, in times of the CPU time: the compiler gives way to whoever serves, and to other compilers.
 const WALL_PER_CPU: u32 = 4;
+/// Bytes of memory that it may map.
 const ADDRESS_SPACE: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of code that it may write.
 const OUTPUT: u64 = 1024 * 1024 * 1024;
 /// How far the compiler steps back behind the processes that serve.
 const NICENESS: i32 = 10;
@@ -193,9 +195,9 @@ fn bound_this_process(cpu_seconds: u64) -> io::Result<()> {
     for (resource, bound) in bounds {
         setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })?;
     }
-    // The signal at the lower bound tells this end from others; the upper bound is for a process that would ignore it.
     // Where memory runs out, the kernel is to end this process and not its host. It may be forbidden; then it chooses.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    // The signal at the lower bound tells this end from others; the upper bound is for a process that would ignore it.
     setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
     rustix::process::nice(NICENESS)?;
     Ok(())

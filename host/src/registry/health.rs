@@ -1,9 +1,11 @@
 //! A command that traps again and again is put aside for a while: whoever calls it is told so at once, and the host does not
 //! build it up only to see it fall.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 /// Traps in a row, with no other end among them, after which a command is put aside.
 const TRAPS: u32 = 8;
@@ -11,17 +13,9 @@ const TRAPS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// Tries in vain, one after another, from which on there are no longer pauses between them: then two to this power lines are
-/// not tried (`sandbox/attempt.rs`).
-const LONGEST_UNTRIED: u32 = 10;
-
 /// How a command of one tenant has ended lately.
 #[derive(Debug, Default)]
 pub struct Health {
-    /// Tries in vain since the last that was not.
-    in_vain: AtomicU32,
-    /// Lines that are still not to be tried.
-    untried: AtomicU32,
     traps: AtomicU32,
     aside_until: Mutex<Option<Instant>>,
 }
@@ -32,35 +26,8 @@ impl Health {
         if self.traps.load(Ordering::Relaxed) < TRAPS {
             return None;
         }
-        let until = *self.aside_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.aside_until);
         until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
-    }
-
-    /// Whether a line is worth a try now. Lines at once may be counted as one, here and below: nothing but time depends on it.
-    pub fn is_worth_a_try(&self) -> bool {
-        let untried = self.untried.load(Ordering::Relaxed);
-        if untried > 0 {
-            self.untried.store(untried - 1, Ordering::Relaxed);
-        }
-        untried == 0
-    }
-
-    /// Tries in vain since the last that was not.
-    #[cfg(test)]
-    pub fn tries_in_vain(&self) -> u32 {
-        self.in_vain.load(Ordering::Relaxed)
-    }
-
-    /// Takes note of how a try has ended. Commands that wait for something mostly do so with each line, and are tried less
-    /// and less; one that was only interrupted by the machine is tried with its next line.
-    pub fn was_tried(&self, in_vain: bool) {
-        let before = self.in_vain.load(Ordering::Relaxed);
-        if in_vain {
-            self.in_vain.store((before + 1).min(LONGEST_UNTRIED), Ordering::Relaxed);
-            self.untried.store((1 << before) - 1, Ordering::Relaxed);
-        } else if before > 0 {
-            self.in_vain.store(0, Ordering::Relaxed);
-        }
     }
 
     /// Takes note of an end that was no trap.
@@ -80,7 +47,7 @@ impl Health {
         let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let beyond = traps.checked_sub(TRAPS)?;
         let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(beyond)).min(LONGEST_PAUSE);
-        *self.aside_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(now + pause);
+        *lock(&self.aside_until) = Some(now + pause);
         Some(pause)
     }
 }
@@ -116,18 +83,5 @@ mod tests {
         assert_eq!(health.put_aside(now), Some(LONGEST_PAUSE));
         health.ended_well();
         assert_eq!(health.put_aside(now), None);
-    }
-
-    #[test]
-    fn a_command_that_waits_is_tried_less_and_less() {
-        let health = Health::default();
-        let lines_to_the_next_try = || (1..).find(|_| health.is_worth_a_try()).expect("there is another try");
-        let pauses: Vec<u32> =
-            std::iter::repeat_with(lines_to_the_next_try).inspect(|_| health.was_tried(true)).take(13).collect();
-        assert_eq!(pauses[..5], [1, 1, 2, 4, 8]);
-        assert_eq!(pauses[11..], [1024, 1024]);
-        assert_eq!(lines_to_the_next_try(), 1024);
-        health.was_tried(false);
-        assert_eq!(lines_to_the_next_try(), 1);
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::compile::Fault;
+use crate::lock::lock;
 
 /// Reasons that are remembered, so that the same bytes are not compiled again in vain. Beyond it all are forgotten.
 const MAX_FAULTS: usize = 1000;
@@ -95,6 +96,7 @@ impl Queue {
         if !state.under_way.entry(job.hash).or_default().insert(job.tenant.clone()) {
             return Progress::UnderWay;
         }
+        state.forget_version_before(&job);
         state.waiting.entry(job.tenant.clone()).or_default().push_back(job);
         if state.running.values().sum::<usize>() < self.shared.most {
             self.start(&mut state);
@@ -151,7 +153,7 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that holds the lock can leave it half-changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -174,6 +176,24 @@ impl State {
         job
     }
 
+    /// Forgets a version of the same file that waits still: there is one job of a file in the queue, however often it changes.
+    fn forget_version_before(&mut self, job: &Job) {
+        let Some(jobs) = self.waiting.get_mut(&job.tenant) else { return };
+        let before = jobs.iter().position(|other| other.path == job.path).and_then(|place| jobs.remove(place));
+        if let Some(before) = before {
+            self.is_awaited_no_more(&before);
+        }
+    }
+
+    fn is_awaited_no_more(&mut self, job: &Job) {
+        if let Some(waiting) = self.under_way.get_mut(&job.hash) {
+            waiting.remove(&job.tenant);
+            if waiting.is_empty() {
+                self.under_way.remove(&job.hash);
+            }
+        }
+    }
+
     /// Gives a job's place back, and remembers what became of it.
     fn end(&mut self, job: &Job, result: Result<(), Fault>) {
         if let Some(running) = self.running.get_mut(&job.tenant) {
@@ -182,12 +202,7 @@ impl State {
                 self.running.remove(&job.tenant);
             }
         }
-        if let Some(waiting) = self.under_way.get_mut(&job.hash) {
-            waiting.remove(&job.tenant);
-            if waiting.is_empty() {
-                self.under_way.remove(&job.hash);
-            }
-        }
+        self.is_awaited_no_more(job);
         if let Err(fault) = result {
             if self.faults.len() >= MAX_FAULTS {
                 self.faults.clear();

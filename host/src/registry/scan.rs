@@ -11,12 +11,17 @@ use rustix::fs::{Mode, OFlags};
 
 use super::Problem;
 use super::compile::Fault;
-use crate::config::is_name;
+use super::kind::Kind;
+use crate::config::{NAMES, is_name};
 
 /// Largest `.wasm` file that is looked at, in bytes.
 pub const MAX_WASM: u64 = 256 * 1024 * 1024;
+/// Bytes by which a long file is recognised.
+const HEAD: u64 = 1024 * 1024;
 /// Files in a commands directory, of any kind. Each look at it has to pass over all of them.
 const MAX_ENTRIES: usize = 50_000;
+/// Files that are called as no command can be, of which it is told.
+const MAX_MISNAMED: usize = 16;
 /// Largest sidecar, in bytes.
 pub const MAX_SIDECAR: u64 = 64 * 1024;
 
@@ -59,13 +64,11 @@ impl Found {
     /// # Errors
     /// When its name is none that a client could type.
     pub fn at(path: &Path) -> Result<Found, Problem> {
-        let refuse = |reason: &str| Problem { path: path.to_owned(), reason: reason.to_owned() };
+        let refuse = |reason: &str| Problem::new(path, reason);
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".wasm"));
         let name = name.ok_or_else(|| refuse("is not called NAME.wasm; rename it"))?;
         if !is_name(name) {
-            return Err(refuse(
-                "cannot name a command; a name is made of a to z, 0 to 9, `_` and `-`, and begins with a letter or digit",
-            ));
+            return Err(misnamed(path));
         }
         let sidecar = path.with_extension("toml");
         Ok(Found {
@@ -82,6 +85,11 @@ impl Found {
 }
 
 impl Stamps {
+    /// Bytes of the `.wasm` file.
+    pub fn size(&self) -> u64 {
+        self.wasm.map_or(0, |stamp| stamp.size)
+    }
+
     /// Whether nobody seems to be writing the files.
     pub fn are_settled(&self) -> bool {
         [self.wasm, self.sidecar].iter().flatten().all(|stamp| stamp.settled)
@@ -106,15 +114,22 @@ impl Stamp {
     }
 }
 
-/// Lists the commands in a directory. Hidden files, other endings, and names that no client could type are passed over.
+/// What a commands directory holds.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// The commands, by name.
+    pub found: Vec<Found>,
+    /// The first of those files that would be commands but for their names.
+    pub misnamed: Vec<Problem>,
+}
+
+/// Lists the commands in a directory. Hidden files and other endings are passed over.
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
-    let problem = |error: std::io::Error| Problem {
-        path: directory.to_owned(),
-        reason: format!("cannot read the commands directory: {error}"),
-    };
+pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
+    let problem =
+        |error: std::io::Error| Problem::new(directory, format!("cannot read the commands directory: {error}"));
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(directory).map_err(problem)? {
         if let Ok(name) = entry.map_err(problem)?.file_name().into_string() {
@@ -122,19 +137,27 @@ pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
         }
         if names.len() > MAX_ENTRIES {
             let reason = format!("holds more than {MAX_ENTRIES} files; keep nothing but commands in it");
-            return Err(Problem { path: directory.to_owned(), reason });
+            return Err(Problem::new(directory, reason));
         }
     }
-    let found = names.iter().filter_map(|file| {
-        let name = file.strip_suffix(".wasm").filter(|name| is_name(name))?;
-        let sidecar = format!("{name}.toml");
-        Some(Found {
-            name: name.to_owned(),
-            path: directory.join(file),
-            sidecar: names.contains(&sidecar).then(|| directory.join(sidecar)),
-        })
-    });
-    Ok(found.collect())
+    let mut scanned = Scanned::default();
+    for file in names.iter().filter(|file| !file.starts_with('.')) {
+        let Some(name) = file.strip_suffix(".wasm") else { continue };
+        let path = directory.join(file);
+        if is_name(name) {
+            let sidecar = format!("{name}.toml");
+            let sidecar = names.contains(&sidecar).then(|| directory.join(sidecar));
+            scanned.found.push(Found { name: name.to_owned(), path, sidecar });
+        } else if scanned.misnamed.len() < MAX_MISNAMED {
+            scanned.misnamed.push(misnamed(&path));
+        }
+    }
+    Ok(scanned)
+}
+
+/// Why a file is no command whose stem is no name.
+fn misnamed(path: &Path) -> Problem {
+    Problem::new(path, format!("cannot name a command; {NAMES}; rename it"))
 }
 
 /// Reads a file of at most `bound` bytes. It must be a regular file itself: a link could point to what its tenant may not
@@ -143,6 +166,26 @@ pub fn scan(directory: &Path) -> Result<Vec<Found>, Problem> {
 /// # Errors
 /// When it is something else, too large, or cannot be read.
 pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
+    read_rest(open(path, bound)?, Vec::new(), bound)
+}
+
+/// Reads a `.wasm` file in the same way, and no more than the beginning of a long one if that is of something else.
+///
+/// # Errors
+/// As [`read`], and when it is no WebAssembly.
+pub fn read_wasm(path: &Path) -> Result<Vec<u8>, Fault> {
+    let (mut file, mut bytes) = (open(path, MAX_WASM)?, Vec::new());
+    (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(unreadable)?;
+    // Some kinds are known by the whole file alone.
+    if bytes.len() as u64 == HEAD {
+        Kind::of(&bytes).map_err(Fault::File)?;
+    }
+    let bytes = read_rest(file, bytes, MAX_WASM)?;
+    Kind::of(&bytes).map_err(Fault::File)?;
+    Ok(bytes)
+}
+
+fn open(path: &Path, bound: u64) -> Result<File, Fault> {
     let refuse = |reason: &str| Err(Fault::File(reason.to_owned()));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -150,19 +193,26 @@ pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
         Err(rustix::io::Errno::LOOP) => return refuse("is a symbolic link; copy the file itself"),
         Err(error) => return Err(Fault::Machine(format!("cannot be opened: {}", std::io::Error::from(error)))),
     };
-    let unreadable = |error| Fault::Machine(format!("cannot be read: {error}"));
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return refuse("is not a regular file");
     }
-    let too_large = || refuse(&format!("is larger than {}", bytesize::ByteSize(bound).display().iec()));
-    if metadata.len() > bound {
-        return too_large();
-    }
-    let mut bytes = Vec::new();
-    // It may have grown since.
-    file.take(bound + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > bound { too_large() } else { Ok(bytes) }
+    if metadata.len() > bound { Err(too_large(bound)) } else { Ok(file) }
+}
+
+/// Reads what comes after these bytes of a file. It may have grown since it was opened.
+fn read_rest(file: File, mut bytes: Vec<u8>, bound: u64) -> Result<Vec<u8>, Fault> {
+    let rest = (bound + 1).saturating_sub(bytes.len() as u64);
+    file.take(rest).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > bound { Err(too_large(bound)) } else { Ok(bytes) }
+}
+
+fn too_large(bound: u64) -> Fault {
+    Fault::File(format!("is larger than {}", bytesize::ByteSize(bound).display().iec()))
+}
+
+fn unreadable(error: std::io::Error) -> Fault {
+    Fault::Machine(format!("cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -176,11 +226,25 @@ mod tests {
         {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
-        let found = scan(directory.path()).unwrap();
+        let Scanned { found, misnamed } = scan(directory.path()).unwrap();
+        assert_eq!(
+            misnamed.iter().map(|problem| &*problem.path).collect::<Vec<_>>(),
+            [directory.path().join("Upper.wasm")]
+        );
         let names: Vec<_> = found.iter().map(|file| (&*file.name, file.sidecar.is_some())).collect();
         assert_eq!(names, [("a", true), ("b", false)]);
         let missing = scan(&directory.path().join("none")).unwrap_err();
         assert!(missing.reason.contains("cannot read the commands directory"), "{missing:?}");
+    }
+
+    #[test]
+    fn what_is_no_webassembly_is_known_by_its_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("huge.wasm");
+        File::create(&path).unwrap().set_len(MAX_WASM).unwrap();
+        assert_eq!(read_wasm(&path), Err(Fault::File("is not WebAssembly".to_owned())));
+        std::fs::write(&path, b"\0asm\x0d\0\x01\0 and so on").unwrap();
+        assert_eq!(read_wasm(&path).unwrap(), b"\0asm\x0d\0\x01\0 and so on");
     }
 
     #[test]

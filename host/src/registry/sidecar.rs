@@ -87,6 +87,9 @@ impl Sidecar {
     }
 
     /// Reads the contents of a sidecar, which errors call `file`.
+    ///
+    /// # Errors
+    /// When they are no sidecar; the text has the line and what was meant.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
         let raw: RawSidecar = Document::new(file, bytes)?.parse()?;
         Ok(Self {

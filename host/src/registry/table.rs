@@ -3,8 +3,9 @@
 //! A table never changes: a reload makes a new one and swaps it in whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -12,6 +13,9 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use super::health::Health;
 use super::scan::Stamps;
 use super::sidecar::Sidecar;
+use super::tries::Tries;
+use crate::error::bounded;
+use crate::escape::escape_line;
 use crate::policy::Effective;
 use crate::sandbox::Program;
 
@@ -27,6 +31,8 @@ pub struct Table {
     pub(super) refused: BTreeMap<String, Refused>,
     /// Files whose code is being compiled, by name: they are not read again until they change or that is done.
     pub(super) pending: BTreeMap<String, (Stamps, blake3::Hash)>,
+    /// Files that are called as no command can be.
+    pub(super) misnamed: Vec<Problem>,
     /// More commands than there may be.
     pub(super) excess: Option<Problem>,
     /// A directory that cannot be read.
@@ -53,8 +59,10 @@ pub struct Command {
     pub sidecar: Arc<Sidecar>,
     /// How it has ended lately.
     pub health: Arc<Health>,
-    /// The files as they were when they were read.
-    pub(super) stamps: Stamps,
+    /// How tries of its lines have ended lately.
+    pub tries: Arc<Tries>,
+    /// The files as they were when they were last seen to be these.
+    pub(super) stamps: Mutex<Stamps>,
 }
 
 /// Code that is loaded once, however many commands use it.
@@ -76,6 +84,25 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// What is wrong with this file or directory. A file that is not trusted may have much to say for itself, of which the
+    /// beginning is kept.
+    pub fn new(path: impl Into<PathBuf>, reason: impl Into<String>) -> Problem {
+        Problem { path: path.into(), reason: bounded(reason.into()) }
+    }
+
+    /// The path, for a log or a terminal: whoever may put files into a directory may call them as he likes.
+    pub fn place(&self) -> String {
+        escape_line(&self.path.to_string_lossy())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), escape_line(&self.reason))
+    }
+}
+
 /// A file that does not serve as it is. It is not tried again until it changes, unless the machine was at fault.
 #[derive(Clone)]
 pub struct Refused {
@@ -93,6 +120,14 @@ pub struct Retry {
     pub at: Instant,
     /// After how long.
     pub pause: Duration,
+}
+
+impl Command {
+    /// Goes on with what is known of another version with the same code.
+    pub(super) fn take_over(&mut self, old: &Command) {
+        self.health = Arc::clone(&old.health);
+        self.tries = Arc::clone(&old.tries);
+    }
 }
 
 impl Retry {
@@ -121,7 +156,8 @@ impl Table {
 
     /// What does not serve: files, and a directory that cannot be read.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values().map(|refused| &refused.problem).chain(&self.unreadable).chain(&self.excess)
+        let refused = self.refused.values().map(|refused| &refused.problem);
+        refused.chain(&self.misnamed).chain(&self.unreadable).chain(&self.excess)
     }
 
     /// The directory that cannot be read, if there is one.
@@ -139,11 +175,11 @@ impl Table {
             from.iter().filter(differs).map(|command| command.name.to_string()).collect::<Vec<_>>()
         };
         let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
-        let refusals = |table: &Table| table.problems().cloned().collect::<Vec<_>>();
+        let refusals = self.problems().eq(newer.problems());
         Changes {
             new: names(newer, self),
             lost: lost.map(|command| command.name.to_string()).collect(),
-            refusals: refusals(self) != refusals(newer),
+            refusals: !refusals,
         }
     }
 }

@@ -2,8 +2,9 @@
 //! watched.
 //!
 //! An invocation begins on its connection's event loop, and most end there. A guest that has computed for longer than a
-//! tick goes on among the workers, where it takes turns on the processors with those of other tenants. So do all lines of a
-//! tenant that has used much lately, so that many short ones are no way round it.
+//! tick, or whose command has held up a loop before, goes on among the workers, where it takes turns on the processors with
+//! those of other tenants. So do all lines of a tenant that has used much lately, so that many short ones are no way round
+//! it.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use crate::capabilities::Call;
 use crate::engine::TICK;
 use crate::loops;
 use crate::tenants::Place;
-use crate::wire::Gone;
+use crate::wire::{Gone, outbox};
 
 /// Why an invocation was cut off from outside.
 #[derive(Debug)]
@@ -35,7 +36,10 @@ pub enum Cut {
 /// where it was made, for it is large.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
+pub async fn drive<T, E, F>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<Result<T, E>, Cut>
+where
+    F: Future<Output = Result<T, E>>,
+{
     let (task, wire) = (&call.task, &call.wire);
     let mut turn = Turn::default();
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
@@ -43,10 +47,15 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
     poll_fn(|cx| {
         let budget = call.tenant().limits.cpu;
         if let Poll::Ready(place) = turn.poll(cx, call) {
+            let before = task.cpu();
             let polled = cpu::on_account(task, budget, || run.as_mut().poll(cx));
             drop(place);
-            if let Poll::Ready(output) = polled {
-                return Poll::Ready(Ok(output));
+            call.command.tries.took(task.cpu().saturating_sub(before));
+            match polled {
+                // An instruction that fills memory is not interrupted, so the guest may have come to its end all the same.
+                Poll::Ready(Ok(_)) if task.cpu() > budget => return Poll::Ready(Err(Cut::Cpu)),
+                Poll::Ready(output) => return Poll::Ready(Ok(output)),
+                Poll::Pending => {}
             }
         }
         if task.cpu() > budget {
@@ -72,7 +81,7 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
 #[derive(Default)]
 struct Turn {
     pause: Option<Pin<Box<Sleep>>>,
-    place: Option<Pin<Box<dyn Future<Output = Option<Place>> + Send>>>,
+    place: Option<Pin<Box<dyn Future<Output = Place> + Send>>>,
 }
 
 impl Turn {
@@ -96,11 +105,13 @@ impl Turn {
             }
         }
         if self.place.is_none() {
-            let is_long = call.task.cpu() >= TICK;
+            let is_long = call.task.cpu() >= TICK || call.command.tries.holds_up();
             if !is_long && !tenant.takes_turns() {
                 return Poll::Ready(None);
             }
             if loops::leave() {
+                // This loop would send the reply before it together with what is being written elsewhere.
+                outbox::take_out(&call.wire);
                 return Poll::Pending;
             }
             self.place = Some(Box::pin(tenant.part().turns.clone().acquire()));
@@ -108,7 +119,7 @@ impl Turn {
         match &mut self.place {
             Some(place) => place.as_mut().poll(cx).map(|taken| {
                 self.place = None;
-                taken
+                Some(taken)
             }),
             None => Poll::Ready(None),
         }

@@ -13,9 +13,6 @@ use super::limits::Meter;
 use super::{HOST_OBJECTS, Program, State};
 use crate::capabilities::{self, Call};
 
-/// What happens at a tick of the clock.
-pub type OnTick = fn(StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline>;
-
 /// A store, and what was instantiated in it.
 pub struct Instance {
     store: Store<State>,
@@ -24,8 +21,14 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A store for a line, with its bounds. Nothing is instantiated yet.
-    pub fn new(engine: &Engine, call: Arc<Call>, on_tick: OnTick) -> Instance {
+    /// A store for a line, with its bounds and what happens at a tick of the clock. Nothing is instantiated yet.
+    ///
+    /// Which function that is is known by its type, so that the store need not allocate to keep it.
+    pub fn new(
+        engine: &Engine,
+        call: Arc<Call>,
+        on_tick: impl Fn(StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> + Send + Sync + 'static,
+    ) -> Instance {
         let handles = call.tenant().limits.handles;
         let mut objects = ResourceTable::new();
         objects.set_max_capacity(HOST_OBJECTS);

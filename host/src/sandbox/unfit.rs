@@ -9,6 +9,8 @@ const COMMAND: &str = "wasmline:command/";
 const COMMAND_VERSION: &str = "0.1.0";
 /// The packages of WASI that this host has, at any 0.2.
 const WASI: &[&str] = &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+/// Exports that are named where none of them can be run.
+const MOST_NAMED: usize = 16;
 /// Settings, which are not a part of WASI 0.2 yet.
 const SETTINGS: &str = "wasi:config/store@0.2.0-";
 
@@ -30,7 +32,11 @@ pub fn check<S: AsRef<str>>(imports: &[S], exports: &[S]) -> Result<(), String> 
     if let Some(other) = exports.iter().find(|export| export.starts_with("wasi:cli/run@")) {
         return Err(format!("exports {other}, but this host runs version 0.2; build it for WASI preview 2"));
     }
-    let has = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+    let has = match exports.len() {
+        0 => "nothing".to_owned(),
+        1..=MOST_NAMED => exports.join(", "),
+        more => format!("{} and {} more", exports[..MOST_NAMED].join(", "), more - MOST_NAMED),
+    };
     Err(format!(
         "exports {has}, and nothing that can be run; a command exports `run` of the world wasmline:command/command, \
          a program `wasi:cli/run@0.2` (in Rust: a crate of type `cdylib` with the world, or a `bin`)"

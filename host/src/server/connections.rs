@@ -1,7 +1,7 @@
 //! The life of a connection around its session: its handshake, its place, its task, its end.
 
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
@@ -49,7 +49,7 @@ pub struct Connections {
     pub turns: Arc<Semaphore>,
     /// Places of those that have.
     served: Arc<Places>,
-    settings: RwLock<Arc<config::Server>>,
+    settings: ArcSwap<config::Server>,
     refusals: Semaphore,
     /// Places of records of refused clients that wait to be taken.
     recording: Arc<Semaphore>,
@@ -77,7 +77,7 @@ impl Connections {
             handshakes: Arc::default(),
             turns: Arc::new(Semaphore::new((config::cores() / TURN_PARTS).max(1))),
             served: Arc::default(),
-            settings: RwLock::new(Arc::new(settings)),
+            settings: ArcSwap::from_pointee(settings),
             refusals: Semaphore::new(REFUSALS),
             recording: Arc::new(Semaphore::new(RECORDING)),
             tasks: workers.tasks,
@@ -92,13 +92,12 @@ impl Connections {
 
     /// Takes over other settings. They go for connections that are made from now on.
     pub fn set_settings(&self, settings: config::Server) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.settings.store(Arc::new(settings));
     }
 
     /// The settings as they are now.
     pub fn settings(&self) -> Arc<config::Server> {
-        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&settings)
+        self.settings.load_full()
     }
 
     /// Finds out whose a new connection is, and serves it or turns it away.

@@ -1,12 +1,13 @@
 //! Who has shown wrong tokens lately, and how long the next one from there has to wait.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::identity::Source;
+use crate::lock::lock;
 
 /// The wait after a source's first mistake. Each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -49,7 +50,7 @@ impl Failures {
         now: Instant,
         check: impl FnOnce() -> Option<T>,
     ) -> Result<Option<T>, Duration> {
-        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_source = lock(&self.by_source);
         let known = by_source.get(&source).filter(|mistakes| now.duration_since(mistakes.last) < MEMORY);
         let before = known.map_or(0, |mistakes| mistakes.count);
         if let Some(mistakes) = known

@@ -70,6 +70,9 @@ pub struct Handshake<'a> {
 
 impl Handshake<'_> {
     /// Takes a connection whose tenant is known without reading from it.
+    ///
+    /// # Errors
+    /// When nobody may come in this way.
     pub fn at_once(&self, socket: Socket, origin: Origin) -> Result<Arrival, Refused> {
         let wire = self.wire(socket, origin);
         match self.entrance.recognise(origin, &[]) {
@@ -82,6 +85,9 @@ impl Handshake<'_> {
     }
 
     /// Takes a connection through everything that its listener asks for.
+    ///
+    /// # Errors
+    /// When it does not show in time whose it is, or there is no place for it.
     pub async fn shake(&self, socket: Socket, mut origin: Origin) -> Result<Arrival, Refused> {
         let deadline = Instant::now() + self.settings.handshake_timeout;
         let mut _of_source = None;

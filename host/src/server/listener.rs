@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::connections::Connections;
 use super::entrance::{Entrance, Origin};
 use super::socket_file::{self, SocketFile};
-use crate::config::Place;
+use crate::config::Endpoint;
 use crate::wire::socket;
 
 /// Connections that wait to be accepted.
@@ -37,10 +37,10 @@ impl Listening {
     ///
     /// # Errors
     /// When the machine does not give the place; the message names it.
-    pub fn open(place: &Place) -> Result<Listening, String> {
+    pub fn open(place: &Endpoint) -> Result<Listening, String> {
         let listening = match place {
-            Place::Tcp(address) => tcp(*address).map(Listening::Tcp),
-            Place::Unix { path, mode } => {
+            Endpoint::Tcp(address) => tcp(*address).map(Listening::Tcp),
+            Endpoint::Unix { path, mode } => {
                 socket_file::open(path, *mode, BACKLOG).map(|(socket, file)| Listening::Unix(socket, file))
             }
         };

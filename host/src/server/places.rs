@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::identity::Source;
+use crate::lock::lock;
 
 /// Who has a place. Only those are kept who have one, so there are never more of them than places.
 #[derive(Debug, Default)]
@@ -60,6 +61,9 @@ pub struct Full {
 
 impl Places {
     /// Takes a place on all of these accounts, each with the most that it may have, or on none.
+    ///
+    /// # Errors
+    /// When one of the accounts has no place left.
     pub fn take<const N: usize>(self: &Arc<Self>, wanted: [(Holder, usize); N]) -> Result<Place, Full> {
         let mut taken = self.lock();
         for (holder, most) in &wanted {
@@ -84,7 +88,7 @@ impl Places {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Holder>, Taken>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use crate::policy::{ProcessGrant, Slot};
+use crate::policy::{ProcessGrant, Slot, whole_number};
 
 /// Different words that are still a choice; more than that are any word.
 const MAX_CHOICE: usize = 8;
@@ -34,7 +34,7 @@ fn slot(words: &BTreeSet<&str>) -> Slot {
     if let (Some(word), None) = (all.next(), all.next()) {
         return Slot::Literal((*word).to_owned());
     }
-    let numbers: Option<Vec<i64>> = words.iter().map(|word| plain_number(word)).collect();
+    let numbers: Option<Vec<i64>> = words.iter().map(|word| whole_number(word)).collect();
     if let Some(numbers) = numbers
         && let (Some(min), Some(max)) = (numbers.iter().min(), numbers.iter().max())
     {
@@ -80,11 +80,6 @@ pub fn outermost(directories: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf>
     let all: BTreeSet<PathBuf> = directories.into_iter().collect();
     let inner = |directory: &&PathBuf| directory.ancestors().skip(1).any(|outer| all.contains(outer));
     all.iter().filter(|directory| !inner(directory)).cloned().collect()
-}
-
-/// A number in its one plain spelling, as a slot takes it.
-fn plain_number(text: &str) -> Option<i64> {
-    text.parse().ok().filter(|number: &i64| number.to_string() == text)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A bound on a rate: what is taken now is missing until time has put it back.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 /// Time that a bucket holds: who was quiet for that long may take as much at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -49,7 +51,7 @@ impl Bucket {
 
     /// The state with what has come in meanwhile.
     fn at(&self, now: Instant) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let came = now.saturating_duration_since(state.at).as_secs_f64() * self.rate;
         state.level = (state.level + came).min(self.rate * BURST.as_secs_f64());
         state.at = state.at.max(now);

@@ -1,9 +1,12 @@
 //! Places whose number may change while some of them are taken.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, TryAcquireError};
+
+use crate::lock::lock;
 
 /// A number of places. When it becomes smaller than what is taken, places go as they are given back.
 pub struct Gate {
@@ -30,15 +33,19 @@ impl Gate {
         Ok(Pass { gate: self })
     }
 
-    /// Waits for a place, behind those who wait already. It is never closed, so there is one in the end.
-    pub async fn acquire_owned(self: Arc<Gate>) -> Result<Pass, AcquireError> {
-        self.free.acquire().await?.forget();
-        Ok(Pass { gate: self })
+    /// Waits for a place, behind those who wait already.
+    pub async fn acquire_owned(self: Arc<Gate>) -> Pass {
+        match self.free.acquire().await {
+            Ok(permit) => permit.forget(),
+            // It is never closed.
+            Err(_) => pending().await,
+        }
+        Pass { gate: self }
     }
 
     /// Has so many places from now on. Nobody loses the one that he has.
     pub fn resize(&self, places: usize) {
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut size = lock(&self.size);
         let excess = self.excess.load(Ordering::Relaxed);
         if places >= *size {
             let more = places - *size;
@@ -68,7 +75,7 @@ impl Gate {
 
     fn give_back(&self) {
         if self.excess.load(Ordering::Relaxed) > 0 {
-            let _size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+            let _size = lock(&self.size);
             let excess = self.excess.load(Ordering::Relaxed);
             if excess > 0 {
                 self.excess.store(excess - 1, Ordering::Relaxed);
@@ -136,7 +143,7 @@ mod tests {
         let mut waiting = Box::pin(Arc::clone(&gate).acquire_owned());
         assert!(polled_once(&mut waiting).await.is_none());
         gate.resize(1);
-        let pass = polled_once(&mut waiting).await.expect("there is a place").unwrap();
+        let pass = polled_once(&mut waiting).await.expect("there is a place");
         assert_eq!(gate.available_permits(), 0);
         drop(pass);
         assert_eq!(gate.available_permits(), 1);

@@ -86,23 +86,29 @@ impl Shares {
         limits.memory_in_use.unwrap_or(self.plan.tenant_memory)
     }
 
-    /// The part of one tenant of `tenants`.
-    pub fn part(&self, limits: &Limits, tenants: usize) -> Part {
+    /// The part of one tenant of `tenants`. What it has taken of the part that it had `before` counts on.
+    pub fn part(&self, limits: &Limits, tenants: usize, before: Option<&Part>) -> Part {
+        let places = |all: &Arc<Gate>, own: usize, before: Option<&Places>| match before {
+            // They are of the same host, whose own number does not change.
+            Some(before) => {
+                before.resize(own);
+                before.clone()
+            }
+            None => Places { all: Arc::clone(all), own: Arc::new(Gate::new(own)) },
+        };
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
         let file_jobs = limits.file_jobs.unwrap_or_else(|| share(self.most_file_jobs, tenants));
+        let kept = limits.kept_instances.unwrap_or_else(|| share(self.most_kept, tenants));
         Part {
-            hash_jobs: Places { all: Arc::clone(&self.hash_jobs), own: Arc::new(Gate::new(hash_jobs)) },
-            file_jobs: Places { all: Arc::clone(&self.file_jobs), own: Arc::new(Gate::new(file_jobs)) },
+            hash_jobs: places(&self.hash_jobs, hash_jobs, before.map(|part| &part.hash_jobs)),
+            file_jobs: places(&self.file_jobs, file_jobs, before.map(|part| &part.file_jobs)),
             threads: Arc::clone(&self.threads),
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
-            turns: Places { all: Arc::clone(&self.turns), own: Arc::new(Gate::new(self.cores)) },
-            large: Places { all: Arc::clone(&self.large), own: Arc::new(Gate::new(share(self.most_large, tenants))) },
-            kept: Places {
-                all: Arc::clone(&self.kept),
-                own: Arc::new(Gate::new(limits.kept_instances.unwrap_or_else(|| share(self.most_kept, tenants)))),
-            },
+            turns: places(&self.turns, self.cores, before.map(|part| &part.turns)),
+            large: places(&self.large, share(self.most_large, tenants), before.map(|part| &part.large)),
+            kept: places(&self.kept, kept, before.map(|part| &part.kept)),
             most_commands: (COMMANDS / tenants.max(1)).max(1),
         }
     }
@@ -166,10 +172,10 @@ impl Places {
     }
 
     /// Waits for a place: the tenant's own first, so that those who wait for the host's are few and of all tenants.
-    pub async fn acquire(self) -> Option<Place> {
-        let own = self.own.acquire_owned().await.ok()?;
-        let all = self.all.acquire_owned().await.ok()?;
-        Some(Place { _own: own, _all: all })
+    pub async fn acquire(self) -> Place {
+        let own = self.own.acquire_owned().await;
+        let all = self.all.acquire_owned().await;
+        Place { _own: own, _all: all }
     }
 }
 
@@ -255,6 +261,18 @@ mod tests {
         assert_eq!(third.free(), [0, 1]);
         drop(taken);
         assert!(third.try_acquire().is_some());
+    }
+
+    #[test]
+    fn what_is_taken_counts_in_another_part_of_the_same_tenant() {
+        let shares = Shares::of(&config::Server::default(), Plan::for_test(1 << 30)).unwrap();
+        let limits = Limits { kept_instances: Some(2), ..Limits::default() };
+        let before = shares.part(&limits, 2, None);
+        let taken = [before.kept.try_acquire(), before.kept.try_acquire()];
+        assert!(taken.iter().all(Option::is_some));
+        let after = shares.part(&Limits { kept_instances: Some(3), ..limits }, 2, Some(&before));
+        let third = after.kept.try_acquire();
+        assert!(third.is_some() && after.kept.try_acquire().is_none());
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Gone, READ_CHUNK, Wire, lock};
+use super::{Gone, READ_CHUNK, Wire};
 use crate::line::{Line, LineBuffer};
+use crate::lock::lock;
 
 thread_local! {
     /// Where a socket's bytes land first, so that an idle connection owns no read buffer.

@@ -60,6 +60,18 @@ pub fn hurry(now: Instant) {
     }
 }
 
+/// Takes out a connection that goes on elsewhere. What it waited with goes with what it writes there.
+pub fn take_out(wire: &Arc<Wire>) {
+    let waited = OUTBOX.with_borrow_mut(|outbox| {
+        let waiting = &mut outbox.as_mut()?.waiting;
+        let place = waiting.iter().position(|other| Arc::ptr_eq(other, wire))?;
+        Some(waiting.swap_remove(place))
+    });
+    if let Some(wire) = waited {
+        wire.wait_no_more();
+    }
+}
+
 /// Sends all that waits. Called before the loop waits for more.
 pub fn end_round() {
     let mut waiting = OUTBOX.with_borrow_mut(|outbox| {
@@ -77,4 +89,61 @@ pub fn end_round() {
             outbox.waiting = waiting;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::config;
+
+    fn wire() -> (Arc<Wire>, UnixStream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        (Arc::new(Wire::new(here, "test", Arc::new(config::Server::default()))), there)
+    }
+
+    fn received(client: &UnixStream) -> Option<String> {
+        let mut bytes = [0; 64];
+        match client.try_read(&mut bytes) {
+            Ok(read) => Some(String::from_utf8_lossy(&bytes[..read]).into_owned()),
+            Err(error) => (error.kind() != ErrorKind::WouldBlock).then(|| error.to_string()),
+        }
+    }
+
+    /// Replies to two clients in one round: the first goes at once, the second waits.
+    async fn round() -> (Arc<Wire>, UnixStream) {
+        open();
+        let [(first, one), (second, other)] = [wire(), wire()];
+        for wire in [&first, &second] {
+            wire.say("one\n");
+            wire.send_soon(Instant::now()).unwrap();
+        }
+        one.readable().await.unwrap();
+        assert_eq!(received(&one).as_deref(), Some("one\n"));
+        assert_eq!(received(&other), None);
+        (second, other)
+    }
+
+    #[tokio::test]
+    async fn the_second_reply_of_a_round_goes_at_its_end() {
+        let (_wire, client) = round().await;
+        end_round();
+        client.readable().await.unwrap();
+        assert_eq!(received(&client).as_deref(), Some("one\n"));
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_elsewhere_is_not_sent_from_here() {
+        let (wire, client) = round().await;
+        take_out(&wire);
+        wire.say("tried");
+        end_round();
+        assert_eq!(received(&client), None);
+        wire.send_now().unwrap();
+        client.readable().await.unwrap();
+        assert_eq!(received(&client).as_deref(), Some("one\ntried"));
+    }
 }

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Gone, HIGH_WATER, READ_CHUNK, Wire, lock, outbox};
+use super::{Gone, HIGH_WATER, READ_CHUNK, Wire, outbox};
 use crate::escape::Escaper;
+use crate::lock::lock;
 
 /// More was written to a reply than it may hold.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,6 +143,13 @@ impl Wire {
             }
         }
         self.poll_drain(cx, 0)
+    }
+
+    /// Leaves what has waited to whoever writes next.
+    pub(super) fn wait_no_more(&self) {
+        let mut output = lock(&self.output);
+        output.waits = false;
+        output.session = None;
     }
 
     /// Sends what has waited. What the socket does not take, and a failure, are left to the session.

@@ -2,13 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::socket::Socket;
+use crate::lock::lock;
 
 /// A TLS connection. The lock is there because all calls take `&self`; one task makes them, so it is never contended.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl Tls {
     }
 
     fn stream(&self) -> MutexGuard<'_, TlsStream<Carrier>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stream)
     }
 }
 

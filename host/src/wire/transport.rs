@@ -5,7 +5,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::socket::Socket;
 use super::tls::Tls;
@@ -64,12 +64,6 @@ impl Transport {
 impl From<Socket> for Transport {
     fn from(socket: Socket) -> Transport {
         Transport::Plain(socket)
-    }
-}
-
-impl From<TcpStream> for Transport {
-    fn from(socket: TcpStream) -> Transport {
-        Transport::Plain(Socket::Tcp(socket))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which granted directory each of a guest's descriptors belongs to, so that what it does can be laid to a grant.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 
+use crate::lock::lock;
 use crate::policy::{Access, Effective, Preopen};
 
 /// The descriptors of one invocation, and what was done by way of them.
@@ -24,7 +25,7 @@ struct State {
 
 impl Held {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Remembers a descriptor of the directory with this number.

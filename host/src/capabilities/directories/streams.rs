@@ -147,14 +147,14 @@ impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.check()?;
         let (state, taken) = match mem::replace(&mut self.state, Writing::Closed) {
-            Writing::Idle(mut theirs) => {
+            Writing::Idle(mut theirs) if bytes.len() <= PERMIT => {
                 let job = Job::begin(&self.call, move || {
                     let written = now(theirs.blocking_write_and_flush(bytes)).unwrap_or_else(|| Err(waited()));
                     (theirs, written)
                 });
                 (Writing::Waiting(job), Ok(()))
             }
-            busy => (busy, Err(StreamError::trap("a write that was not permitted"))),
+            state => (state, Err(StreamError::trap("a write that was not permitted"))),
         };
         self.state = state;
         taken

@@ -8,7 +8,7 @@ use rustix::process::{DumpableBehavior, dumpable_behavior};
 use super::super::bindings::wasmline::command::process::Error;
 use super::super::paths::{OpenError, open_beneath};
 use super::Unspawned;
-use crate::policy::{Access, Denial, Pass, PlannedPath};
+use crate::policy::{Access, Denial, PassedAs, PlannedPath};
 
 /// A program's arguments, and the open files that they name.
 pub(super) struct Arguments {
@@ -48,7 +48,7 @@ impl Arguments {
                 // The tenant's comes first, and is what counts.
                 opened.get_or_insert(file);
             }
-            if let (Pass::Descriptor, Some(file)) = (pass, opened) {
+            if let (PassedAs::Descriptor, Some(file)) = (pass, opened) {
                 words[*index] = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
                 files.push(file);
             }

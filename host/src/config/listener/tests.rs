@@ -41,11 +41,11 @@ fn names(pairs: &[(CertificateName, &str)]) -> Vec<(CertificateName, Arc<str>)> 
 #[test]
 fn a_unix_socket_is_the_hosts_own_unless_said_otherwise() {
     let listener = one("unix = '/run/w.sock'\ntenant = 'a'");
-    assert_eq!(listener.place, Place::Unix { path: "/run/w.sock".into(), mode: 0o600 });
+    assert_eq!(listener.place, Endpoint::Unix { path: "/run/w.sock".into(), mode: 0o600 });
     assert_eq!(listener.proof, Proof::Listener { tenant: "a".into() });
     assert_eq!(listener.place.to_string(), "unix:/run/w.sock");
     let listener = one("unix = '/run/../run/w.sock'\nmode = '0660'\ntenant = 'a'");
-    assert!(matches!(listener.place, Place::Unix { mode: 0o660, .. }));
+    assert!(matches!(listener.place, Endpoint::Unix { mode: 0o660, .. }));
 }
 
 #[test]
