@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Client, Host, HostBuilder, eventually, guests, machine};
+use crate::support::{COMPILING, Client, Host, HostBuilder, eventually, eventually_within, guests, machine};
 
 const KEPT: &str = "instance = \"connection\"\n";
 
@@ -45,7 +45,7 @@ fn another_command_that_comes_leaves_it_alone() {
     for name in ["first", "second"] {
         let wasm = fs::read(guests::fixture("words")).expect("a fixture");
         guests::install(&host.commands(), &format!("{name}.wasm"), &wasm);
-        eventually("it is served", || host.connect().reply(format!("{name} x")).lines == ["[x]"]);
+        eventually_within(COMPILING, "it is served", || host.connect().reply(format!("{name} x")).lines == ["[x]"]);
     }
     assert_eq!(count(&mut client, ""), 2);
 }

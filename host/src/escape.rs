@@ -84,8 +84,13 @@ impl Escaper {
 /// An error's text comes from a guest, and it gets one line: what follows its first line is dropped, and a TAB is
 /// escaped like every other control character, so that nothing in it looks like the host's layout.
 pub fn escape_line(text: &str) -> String {
+    escape_all(text.lines().next().unwrap_or_default())
+}
+
+/// All of `text` on one line, with every control character in it escaped, line ends too.
+pub fn escape_all(text: &str) -> String {
     let mut escaped = String::new();
-    for character in text.lines().next().unwrap_or_default().chars() {
+    for character in text.chars() {
         if character.is_control() {
             escaped.push_str(&format!("\\x{:02x}", u32::from(character)));
         } else {

@@ -87,12 +87,15 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
         (Some(denial), Some(place)) => writeln!(text, "  {owner}: {}; the closest rule is {place}", denial.guest),
         (Some(denial), None) => writeln!(text, "  {owner}: {}", denial.guest),
     };
-    if let Some(denial) = &verdict.denial {
+    let Some(denial) = &verdict.denial else { return };
+    if denial.access.can_be_granted() {
         let file = source.map_or_else(String::new, |source| format!(" in {}", source.path.display()));
         let _ = writeln!(text, "    this would allow it{file}:");
         for line in denial.access.grant(verdict.key, &named).lines() {
             let _ = writeln!(text, "      {line}");
         }
+    } else {
+        let _ = writeln!(text, "    no grant allows a path that is not absolute");
     }
 }
 

@@ -115,7 +115,16 @@ impl Display for Report {
                 let hint = "It finds files only in directories that are granted, [[tenants.NAME.grants.directory]].";
                 if looks { writeln!(f, "{hint}") } else { Ok(()) }
             }
-            grants => writeln!(f, "\nIt needs grants, in the configuration:\n\n{}", grants.trim_end()),
+            grants => {
+                writeln!(f, "\nIt needs grants, in the configuration:\n\n{}", grants.trim_end())?;
+                if grants.contains("\"/\"") {
+                    writeln!(
+                        f,
+                        "\n`/` stands for all of the machine: write the part that it is to have in its place."
+                    )?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -183,8 +183,9 @@ pub fn path_roots(grants: &Grants) -> impl Iterator<Item = (&Path, PassedAs)> {
 /// The most arguments of a program that are taken for paths: as many as the tenant's own grants have, or some that its
 /// commands' sidecars have beyond them. The host has a descriptor open for each.
 pub fn most_paths(grants: &[ProcessGrant]) -> usize {
-    let of_tenant = grants.iter().map(ProcessGrant::most_paths).max();
-    of_tenant.map_or(0, |most| most.max(SIDECAR_PATHS))
+    let args = grants.iter().map(ProcessGrant::most_args).max().unwrap_or(0);
+    let of_tenant = grants.iter().map(ProcessGrant::most_paths).max().unwrap_or(0);
+    of_tenant.max(args.min(SIDECAR_PATHS))
 }
 
 /// How the program gets a path. The tenant alone may choose the text, and either key may insist on the descriptor.
@@ -266,6 +267,11 @@ mod tests {
         let paths = effective(&many("{ path-under = ['/a'] }"), None);
         assert_eq!(spawn(&paths, "/p", &["/a/x"; 1000]).unwrap().paths.len(), 1000);
         assert_eq!((most_paths(&paths.tenant.process), most_paths(&[])), (1000, 0));
+        let few = effective("process = [{ program = '/p', args = ['-n', { any = true }] }]", None);
+        assert_eq!(most_paths(&few.tenant.process), 2);
+        let explained =
+            any.explain(&Access::Process { program: "/p".into(), args: vec!["/a/x".into(); SIDECAR_PATHS + 1] });
+        assert!(explained.iter().any(|verdict| verdict.denial.is_some()));
     }
 
     #[test]
@@ -324,9 +330,11 @@ mod tests {
     fn a_message_is_one_bounded_line() {
         let denial = spawn(&effective("", None), "/bin/\"\\\n\x1b[2J", &[]).unwrap_err();
         assert_eq!(denial.guest, r#""/bin/\"\\\u000a\u001b[2J" is not granted"#);
+        let denial = spawn(&effective("", None), "ls", &[]).unwrap_err();
+        assert_eq!(denial.operator, "\"ls\" is not granted; no grant allows a path that is not absolute");
         let long = "é".repeat(1 << 20);
         for denial in [
-            spawn(&effective("", None), &long, &[&long]).unwrap_err(),
+            spawn(&effective("", None), &format!("/{long}"), &[&long]).unwrap_err(),
             effective("", None).digest(&format!("/{long}/x")).unwrap_err(),
         ] {
             assert!(denial.guest.len() < 1000 && denial.operator.len() < 1000, "{}", denial.operator.len());

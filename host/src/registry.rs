@@ -43,7 +43,7 @@ pub use sidecar::Lifetime;
 use sidecar::Sidecar;
 use table::{Refused, Retry};
 
-/// Bytes of one tenant's files that are read at a look, unless a single one has more.
+/// Bytes of one tenant's files that are read at a look which nobody has asked for.
 const MOST_READ: u64 = 512 * 1024 * 1024;
 /// How long to wait for the compiler where there is nothing else to do. It ends by its own bounds.
 const COMPILING: Duration = Duration::from_secs(3600);
@@ -210,7 +210,11 @@ impl Registry {
                     let commands = BTreeMap::from([(file.name, Arc::new(command))]);
                     return Ok(Table { commands, ..Table::default() });
                 }
-                Read::Compiling(_) => self.wait(&asked, COMPILING),
+                Read::Compiling(_) => {
+                    // An interpreter takes the better part of a minute.
+                    tracing::info!(path = %path.display(), "compiling what is not in the cache yet");
+                    self.wait(&asked, COMPILING);
+                }
             }
         }
     }
@@ -256,13 +260,15 @@ impl Registry {
             wait_on(into, *hash);
             return;
         }
-        // Others have commands too. What is left of these comes with the next look, which is soon.
-        into.bytes = into.bytes.saturating_add(stamps.size());
-        if into.bytes > MOST_READ && into.bytes > stamps.size() {
+        // Others have commands too. What is left of these comes with the next look, which is soon. Whoever has asked for a
+        // look waits for all.
+        let size = if stamps.size() > scan::MAX_WASM { 0 } else { stamps.size() };
+        if pace == Pace::Settled && into.bytes > 0 && into.bytes + size > MOST_READ {
             into.unsettled = true;
             keep_old(into);
             return;
         }
+        into.bytes += size;
         match self.read(file, owner, &mut into.asked) {
             Ok(Read::Ready(sidecar, code)) => {
                 let command = match old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar) {

@@ -35,8 +35,8 @@ const PEER: &str = "local";
 /// # Errors
 /// When there is no such tenant, or the file is no command.
 pub fn run(arguments: &Run) -> Result<ExitCode, String> {
-    // The author reads what is denied and what the command logs; that a line came and went is no news.
-    let log = logging::start(LogFormat::Human, "warn,wasmline::capabilities=debug")?;
+    // The author reads what is denied, what the command logs and what takes long; that a line came and went is no news.
+    let log = logging::start(LogFormat::Human, "warn,wasmline::capabilities=debug,wasmline::registry=info")?;
     capabilities::self_test()?;
     let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
     let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;

@@ -231,9 +231,11 @@ impl Sandbox {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
             // A program may say that it succeeded by exiting.
-            Ok(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => Ok(()),
+            Ok(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
+                if call.task.cpu() > limits.cpu { Err(used_up(limits.cpu)) } else { Ok(()) }
+            }
             Ok(Err(error)) => Err(classify(error)?),
-            Err(Cut::Cpu) => Err(Failure::new(Code::Cpu, Stop::Cpu(limits.cpu).to_string())),
+            Err(Cut::Cpu) => Err(used_up(limits.cpu)),
             Err(Cut::Timeout) => {
                 Err(Failure::new(Code::Timeout, format!("the command ran for longer than {:?}", limits.timeout)))
             }
@@ -254,21 +256,23 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
-    let ended = cpu::on_account(task, time, || attempt.run(call));
+    let (ended, used) = cpu::on_account(task, time, || attempt.run(call));
+    tries.took(used);
     tries.ended(ended.is_err());
     let Ok((instance, result)) = ended else {
         call.wire.restart_reply();
         return None;
     };
-    tries.took(task.cpu());
     let outcome = match result {
         // See `drive`.
-        Ok(()) if task.cpu() > tenant.limits.cpu => {
-            Err(Failure::new(Code::Cpu, Stop::Cpu(tenant.limits.cpu).to_string()))
-        }
+        Ok(()) if task.cpu() > tenant.limits.cpu => Err(used_up(tenant.limits.cpu)),
         result => result.map_err(|text| Failure::new(Code::Failed, text)),
     };
     Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })
+}
+
+fn used_up(budget: Duration) -> Failure {
+    Failure::new(Code::Cpu, Stop::Cpu(budget).to_string())
 }
 
 /// Finds whose fault an error out of wasmtime is. `Err` when it is the client who is gone.

@@ -322,7 +322,7 @@ impl Server {
     /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off.
     async fn drain(self) {
         let time = self.connections.settings().drain_timeout;
-        tracing::info!(connections = self.connections.count(), "draining");
+        tracing::info!(connections = self.connections.count(), at_most = ?time, "draining");
         self.connections.notices.drain();
         for door in self.doors {
             // It ends at once, and takes the file of its socket with it.

@@ -304,6 +304,9 @@ pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
         }
     }
     let asked: Vec<_> = waiting.iter().flat_map(|(_, loaded)| loaded.asked.iter().copied()).collect();
+    if !asked.is_empty() {
+        tracing::info!(files = asked.len(), "compiling what is not in the cache yet");
+    }
     registry.wait(&asked, GRACE);
     for (tenant, loaded) in waiting {
         take(tenant, tenant.read(registry, &loaded.table, Pace::Settled));

@@ -309,8 +309,13 @@ fn a_host_without_a_usable_certificate_does_not_start() {
     for (certificate, key, ca, told) in [
         (&missing, &own.key, &authority.certificate(), "missing.pem"),
         (&empty, &own.key, &authority.certificate(), "empty.pem"),
-        (&own.certificate, &other.key, &authority.certificate(), "localhost.pem"),
-        (&own.certificate, &own.certificate, &authority.certificate(), "localhost.pem"),
+        (&own.certificate, &other.key, &authority.certificate(), "it is not the key of `tls.certificate`"),
+        (
+            &own.certificate,
+            &own.certificate,
+            &authority.certificate(),
+            "localhost.pem cannot be the `tls.key`: no private key",
+        ),
         (&own.certificate, &own.key, &empty, "empty.pem"),
     ] {
         let files = Certificate { certificate: certificate.clone(), key: key.clone() };

@@ -48,11 +48,6 @@ pub fn times_open(pid: u32, file: &Path) -> usize {
     descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
 }
 
-/// Bytes of a file; none where there is no such file.
-pub fn length(file: &Path) -> u64 {
-    fs::metadata(file).map_or(0, |metadata| metadata.len())
-}
-
 /// The compiled commands in a cache: the numbers of their files, which are others once they are made anew.
 #[track_caller]
 pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {

@@ -14,7 +14,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:9999";
 pub fn serve(tree: &Tree, args: &[String]) -> Result {
     let mut host = Command::new(tree.served_binary());
     host.current_dir(tree.root()).arg("serve");
-    if flag(args, "--config").is_none() {
+    if flag(args, "--config").is_none() && env::var_os("WASMLINE_CONFIG").is_none() {
         host.args(["--config", "wasmline.toml"]);
         // That file has them in target/, where they are not if CARGO_TARGET_DIR says otherwise.
         let named = flag(args, "--commands").is_some() || env::var_os("WASMLINE_COMMANDS").is_some();

@@ -93,7 +93,7 @@ impl Pollable for Reply {
 impl OutputStream for Reply {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // It has not asked, or has asked for less. What it would have to wait with must not pile up here.
-        if bytes.len() > PERMIT || self.call.wire.is_full() {
+        if bytes.len() > PERMIT || (self.call.wire.is_full() && !bytes.is_empty()) {
             return Err(StreamError::trap("a write that was not permitted"));
         }
         self.take(&bytes).map_err(|stop| StreamError::Trap(stop.into()))

@@ -56,6 +56,16 @@ impl Access {
         }
     }
 
+    /// Whether any grant could allow it: all of them go by absolute paths.
+    pub fn can_be_granted(&self) -> bool {
+        match self {
+            Access::Process { program: path, .. } | Access::Digest { path } | Access::Directory { path, .. } => {
+                Path::new(path).is_absolute()
+            }
+            Access::Variable { .. } | Access::Tasks { .. } => true,
+        }
+    }
+
     /// The narrowest grant that would allow it, as lines of TOML; `grants` is the table of the key that it stands in.
     pub fn grant(&self, key: Key, grants: &str) -> String {
         let (header, entries) = self.parts(key, grants);

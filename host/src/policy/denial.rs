@@ -65,6 +65,7 @@ impl Key {
     pub(super) fn denies(self, guest: String, access: Access) -> Denial {
         let line = access.line(self);
         let operator = match line.len() {
+            _ if !access.can_be_granted() => format!("{guest}; no grant allows a path that is not absolute"),
             0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
             _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
         };

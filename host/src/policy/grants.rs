@@ -75,6 +75,11 @@ pub struct ProcessGrant {
 }
 
 impl ProcessGrant {
+    /// The most arguments that it takes.
+    pub fn most_args(&self) -> usize {
+        self.args.iter().map(Slot::most_args).fold(0, usize::saturating_add)
+    }
+
     /// The most arguments that it takes for paths.
     pub fn most_paths(&self) -> usize {
         self.args.iter().map(Slot::most_paths).fold(0, usize::saturating_add)

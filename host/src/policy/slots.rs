@@ -48,6 +48,11 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// The most arguments that it takes.
+    pub fn most_args(&self) -> usize {
+        if let Slot::Repeat { most, .. } = self { *most } else { 1 }
+    }
+
     /// The most arguments that it takes for paths.
     pub fn most_paths(&self) -> usize {
         match self {

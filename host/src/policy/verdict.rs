@@ -52,7 +52,14 @@ impl Effective {
         };
         let Asked::Only(wishes) = &self.asked else { return vec![tenant] };
         let sidecar = match access {
-            Access::Process { program, args } => process(Key::Sidecar, &wishes.process, program, args),
+            Access::Process { program, args } => {
+                let mut sidecar = process(Key::Sidecar, &wishes.process, program, args);
+                // Each may allow it, and both together make too many paths of it.
+                if tenant.denial.is_none() && sidecar.denial.is_none() {
+                    sidecar.denial = self.spawn(program, args).err();
+                }
+                sidecar
+            }
             Access::Digest { path } => digest(Key::Sidecar, &wishes.digest, path),
             Access::Directory { path, write, .. } => {
                 directory(Key::Sidecar, wishes.directory.iter().map(asked), path, *write)

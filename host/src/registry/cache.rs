@@ -51,7 +51,7 @@ impl Cache {
         }
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(complain(format!(
-                "is open to others (mode {:o}); run: chmod 700 {}",
+                "is open to others (mode {:o}); name a directory of the host's own, or if this one is, run: chmod 700 {}",
                 metadata.permissions().mode() & 0o777,
                 directory.display()
             )));
@@ -183,9 +183,11 @@ impl Entry {
         // and both lie in a directory that nobody but the host's user can write into, checked when it was opened. Nothing
         // changes an entry in place, it is only replaced by a rename, so the mapping stays what it is.
         let component = unsafe { Component::deserialize_file(engine, &self.code) };
-        component.map_err(|error| match error.chain().any(|cause| cause.is::<io::Error>()) {
-            true => Fault::Machine(format!("its code cannot be loaded: {error:#}")),
-            false => Fault::File(format!("is more than this host runs: {error:#}")),
+        component.map_err(|error| {
+            match error.chain().any(|cause| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>()) {
+                true => Fault::Machine(format!("its code cannot be loaded: {error:#}")),
+                false => Fault::File(format!("is more than this host runs: {error:#}")),
+            }
         })
     }
 

@@ -16,8 +16,9 @@ use crate::config::{NAMES, is_name};
 
 /// Largest `.wasm` file that is looked at, in bytes.
 pub const MAX_WASM: u64 = 256 * 1024 * 1024;
-/// Bytes by which a long file is recognised.
-const HEAD: u64 = 1024 * 1024;
+/// Bytes by which a long file is recognised, and what those of native programs begin with.
+const HEAD: u64 = 512;
+const ELF: &[u8] = b"\x7fELF";
 /// Files in a commands directory, of any kind. Each look at it has to pass over all of them.
 const MAX_ENTRIES: usize = 50_000;
 /// Files that are called as no command can be, of which it is told.
@@ -176,8 +177,8 @@ pub fn read(path: &Path, bound: u64) -> Result<Vec<u8>, Fault> {
 pub fn read_wasm(path: &Path) -> Result<Vec<u8>, Fault> {
     let (mut file, mut bytes) = (open(path, MAX_WASM)?, Vec::new());
     (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(unreadable)?;
-    // Some kinds are known by the whole file alone.
-    if bytes.len() as u64 == HEAD {
+    // Code compiled ahead of time, which looks like a native program, is known by the end of its file.
+    if bytes.len() as u64 == HEAD && !bytes.starts_with(ELF) {
         Kind::of(&bytes).map_err(Fault::File)?;
     }
     let bytes = read_rest(file, bytes, MAX_WASM)?;

@@ -15,7 +15,7 @@ use super::scan::Stamps;
 use super::sidecar::Sidecar;
 use super::tries::Tries;
 use crate::error::bounded;
-use crate::escape::escape_line;
+use crate::escape::escape_all;
 use crate::policy::Effective;
 use crate::sandbox::Program;
 
@@ -93,13 +93,13 @@ impl Problem {
 
     /// The path, for a log or a terminal: whoever may put files into a directory may call them as he likes.
     pub fn place(&self) -> String {
-        escape_line(&self.path.to_string_lossy())
+        escape_all(&self.path.to_string_lossy())
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place(), escape_line(&self.reason))
+        write!(f, "{}: {}", self.place(), escape_all(&self.reason))
     }
 }
 

@@ -1,15 +1,18 @@
 //! Where a command's next line is to begin: whether it is worth a try as a plain call (`sandbox/attempt.rs`), and whether it
 //! may begin on an event loop at all.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Lines that are not tried between two tries in vain, at most. It is a power of two.
 const MOST_UNTRIED: u32 = 1 << 10;
 
 /// How long a guest may keep its thread at a time before its command is taken for one that holds up others. It yields after
-/// a tick, unless it is in an instruction that works on much memory: none of these is interrupted.
-const HELD_UP: Duration = Duration::from_millis(10);
+/// a tick, unless it is in an instruction that works on much memory: none of these is interrupted. Some time of others may be
+/// in a measure (`sandbox/cpu.rs`), but not as much.
+const HELD_UP: Duration = Duration::from_millis(25);
+/// After how many times that are shorter it is not taken for one any more.
+const FORGIVEN: u32 = 256;
 
 /// How tries of a command have ended lately. Lines at once may be counted as one: nothing but time depends on it.
 #[derive(Debug, Default)]
@@ -18,7 +21,8 @@ pub struct Tries {
     in_vain: AtomicU32,
     /// Lines that are still not to be tried.
     untried: AtomicU32,
-    holds_up: AtomicBool,
+    /// Times that are still to be shorter.
+    holds_up: AtomicU32,
 }
 
 impl Tries {
@@ -33,14 +37,17 @@ impl Tries {
 
     /// Takes note of how long a line has kept its thread at a time.
     pub fn took(&self, time: Duration) {
-        if time > HELD_UP && !self.holds_up() {
-            self.holds_up.store(true, Ordering::Relaxed);
+        let left = self.holds_up.load(Ordering::Relaxed);
+        if time > HELD_UP {
+            self.holds_up.store(FORGIVEN, Ordering::Relaxed);
+        } else if left > 0 {
+            self.holds_up.store(left - 1, Ordering::Relaxed);
         }
     }
 
-    /// Whether a line has kept its thread for so long that others are better off where it does not.
+    /// Whether a line has lately kept its thread for so long that others are better off where it does not.
     pub fn holds_up(&self) -> bool {
-        self.holds_up.load(Ordering::Relaxed)
+        self.holds_up.load(Ordering::Relaxed) > 0
     }
 
     /// Tries in vain since the last that was not.
@@ -85,7 +92,10 @@ mod tests {
         tries.took(HELD_UP);
         assert!(!tries.holds_up());
         tries.took(2 * HELD_UP);
-        tries.took(Duration::ZERO);
-        assert!(tries.holds_up());
+        for _ in 0..FORGIVEN {
+            assert!(tries.holds_up());
+            tries.took(HELD_UP);
+        }
+        assert!(!tries.holds_up());
     }
 }

@@ -83,11 +83,11 @@ fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T,
     (result, slice.until(now))
 }
 
-/// Runs one poll of a task within `budget`, and lays its time to the task's account.
-pub fn on_account<T>(task: &Task, budget: Duration, poll: impl FnOnce() -> T) -> T {
+/// Runs one poll of a task within `budget`, lays its time to the task's account, and returns how long it took.
+pub fn on_account<T>(task: &Task, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
     let (result, used) = measure(task.cpu(), budget, poll);
     task.charge_at(last_end().unwrap_or_else(Instant::now), used);
-    result
+    (result, used)
 }
 
 /// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.

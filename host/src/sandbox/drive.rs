@@ -47,10 +47,9 @@ where
     poll_fn(|cx| {
         let budget = call.tenant().limits.cpu;
         if let Poll::Ready(place) = turn.poll(cx, call) {
-            let before = task.cpu();
-            let polled = cpu::on_account(task, budget, || run.as_mut().poll(cx));
+            let (polled, used) = cpu::on_account(task, budget, || run.as_mut().poll(cx));
             drop(place);
-            call.command.tries.took(task.cpu().saturating_sub(before));
+            call.command.tries.took(used);
             match polled {
                 // An instruction that fills memory is not interrupted, so the guest may have come to its end all the same.
                 Poll::Ready(Ok(_)) if task.cpu() > budget => return Poll::Ready(Err(Cut::Cpu)),

@@ -44,7 +44,13 @@ impl Listening {
                 socket_file::open(path, *mode, BACKLOG).map(|(socket, file)| Listening::Unix(socket, file))
             }
         };
-        listening.map_err(|error| format!("cannot listen on {place}: {error}"))
+        listening.map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrInUse => "; end what listens there, or choose another address",
+                _ => "",
+            };
+            format!("cannot listen on {place}: {error}{remedy}")
+        })
     }
 
     /// Where it is, with the real port.

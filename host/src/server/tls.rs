@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -34,18 +34,23 @@ pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
     let builder = match &files.client_ca {
         Some(file) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| unusable(file, error))?;
+            for certificate in certificates("client-ca", file)? {
+                roots.add(certificate).map_err(|error| unusable("client-ca", file, error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(file, error))?)
+            builder.with_client_cert_verifier(verifier.map_err(|error| unusable("client-ca", file, error))?)
         }
         None => builder.with_no_client_auth(),
     };
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, error))?;
-    let mut config = builder
-        .with_single_cert(certificates(&files.certificate)?, key)
-        .map_err(|error| unusable(&files.certificate, error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
+        pem::Error::NoItemsFound => unusable("key", &files.key, "no private key is in it"),
+        error => unusable("key", &files.key, error),
+    })?;
+    let certificates = certificates("certificate", &files.certificate)?;
+    let mut config = builder.with_single_cert(certificates, key).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => unusable("key", &files.key, "it is not the key of `tls.certificate`"),
+        error => unusable("certificate", &files.certificate, error),
+    })?;
     // A resumed session would skip the look at the client's certificate, which may have run out meanwhile.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -53,17 +58,17 @@ pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
 }
 
 /// All certificates in a file; there is at least one.
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(name: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(certificates) if certificates.is_empty() => Err(unusable(file, "no certificate is in it")),
+        Ok(certificates) if certificates.is_empty() => Err(unusable(name, file, "no certificate is in it")),
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unusable(file, error)),
+        Err(error) => Err(unusable(name, file, error)),
     }
 }
 
-fn unusable(file: &Path, error: impl Display) -> String {
-    format!("{}: {error}", file.display())
+fn unusable(key: &str, file: &Path, error: impl Display) -> String {
+    format!("{} cannot be the `tls.{key}`: {error}", file.display())
 }
 
 /// Shakes hands with a client. Returns the connection and the names in the client's certificate, if it was asked for one.

@@ -1,7 +1,5 @@
 //! Threads for jobs on files: as many as there are places for such jobs, whatever blocks elsewhere.
 
-use std::sync::mpsc::{Sender, channel};
-
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
@@ -13,9 +11,6 @@ pub struct Threads {
     handle: Handle,
     /// A pool of threads is only to be had with a runtime, of which nothing else is used. There until it is dropped.
     runtime: Option<Runtime>,
-    /// Keeps one thread that does nothing: a pool that gets no more threads makes do with those that it has, but one that has
-    /// none panics.
-    _idle: Sender<()>,
     /// Places for threads that a job may have beside its own.
     readers: Semaphore,
 }
@@ -25,16 +20,11 @@ impl Threads {
     ///
     /// # Errors
     /// When the runtime cannot be made.
-    ///
-    /// # Panics
-    /// When the operating system gives not even one thread.
     pub fn new(most: usize, readers: usize) -> Result<Threads, String> {
-        let runtime = Builder::new_current_thread().thread_name("job").max_blocking_threads(most + 1).build();
+        let runtime = Builder::new_current_thread().thread_name("job").max_blocking_threads(most).build();
         let runtime = runtime.map_err(|error| format!("cannot set up threads for jobs: {error}"))?;
         let handle = runtime.handle().clone();
-        let (idle, ends) = channel();
-        handle.spawn_blocking(move || ends.recv().unwrap_or_default());
-        Ok(Threads { handle, runtime: Some(runtime), _idle: idle, readers: Semaphore::new(readers) })
+        Ok(Threads { handle, runtime: Some(runtime), readers: Semaphore::new(readers) })
     }
 
     /// Runs what blocks, for whoever has a place. Its last owner's thread may be busy for a moment after it.
