@@ -232,7 +232,7 @@ impl Sandbox {
             Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
             // A program may say that it succeeded by exiting.
             Ok(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
-                if call.task.cpu() > limits.cpu { Err(used_up(limits.cpu)) } else { Ok(()) }
+                if cpu::is_overspent(&call.task, limits.cpu) { Err(used_up(limits.cpu)) } else { Ok(()) }
             }
             Ok(Err(error)) => Err(classify(error)?),
             Err(Cut::Cpu) => Err(used_up(limits.cpu)),
@@ -265,7 +265,7 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
     };
     let outcome = match result {
         // See `drive`.
-        Ok(()) if task.cpu() > tenant.limits.cpu => Err(used_up(tenant.limits.cpu)),
+        Ok(()) if cpu::is_overspent(task, tenant.limits.cpu) => Err(used_up(tenant.limits.cpu)),
         result => result.map_err(|text| Failure::new(Code::Failed, text)),
     };
     Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })

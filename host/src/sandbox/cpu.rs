@@ -90,6 +90,11 @@ pub fn on_account<T>(task: &Task, budget: Duration, poll: impl FnOnce() -> T) ->
     (result, used)
 }
 
+/// Whether a line that has come to its end has used more than its budget, by more than what a measure may have of others.
+pub fn is_overspent(task: &Task, budget: Duration) -> bool {
+    task.cpu() > budget.saturating_add(FRESH)
+}
+
 /// Runs a piece of work that is done for an invocation elsewhere, and returns how much CPU time it took.
 pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let began = thread_cpu();

@@ -52,7 +52,7 @@ where
             call.command.tries.took(used);
             match polled {
                 // An instruction that fills memory is not interrupted, so the guest may have come to its end all the same.
-                Poll::Ready(Ok(_)) if task.cpu() > budget => return Poll::Ready(Err(Cut::Cpu)),
+                Poll::Ready(Ok(_)) if cpu::is_overspent(task, budget) => return Poll::Ready(Err(Cut::Cpu)),
                 Poll::Ready(output) => return Poll::Ready(Ok(output)),
                 Poll::Pending => {}
             }
