@@ -45,6 +45,20 @@ fn sigterm_lets_a_running_command_finish() {
 }
 
 #[test]
+fn a_second_signal_cuts_what_does_not_finish() {
+    let mut host = HostBuilder::new().fixture("sleeper").server("drain-timeout = \"1h\"").start();
+    let mut client = host.connect();
+    client.send("sleeper 600000\n");
+    host.wait_for_log(&["line received", "sleeper"]);
+    host.signal(Signal::INT);
+    host.wait_for_log(&["draining", "at_most=3600s"]);
+    host.signal(Signal::INT);
+    client.wait_until_cut();
+    host.wait_for_log(&["cutting off", "asked to stop again"]);
+    assert_eq!(host.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn the_drain_deadline_cuts_what_does_not_finish() {
     let builder = HostBuilder::new().fixture("spawn").server("drain-timeout = \"500ms\"").limit("timeout = \"10m\"");
     let (builder, follower) = Follower::granted(builder);

@@ -14,13 +14,12 @@ mod tls;
 mod tokens;
 
 use std::io::{self, Write};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,37 +45,49 @@ const ABORT_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot begin: the message says why, for whoever started it.
 pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
-    let signals = |kind| signal(kind).map_err(|error| format!("cannot watch for signals: {error}"));
-    let mut terminate = signals(SignalKind::terminate())?;
-    let mut interrupt = signals(SignalKind::interrupt())?;
-    let mut hang_up = signals(SignalKind::hangup())?;
+    let mut stop = Stop { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
+    let mut hang_up = watch(SignalKind::hangup())?;
     // Loading many commands for the first time takes a while; whoever has changed their mind need not wait for it.
-    let mut stop = pin!(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    });
     let mut server = tokio::select! {
         server = Server::start(&config) => server?,
-        () = &mut stop => return Ok(()),
+        () = stop.asked() => return Ok(()),
     };
     loop {
         tokio::select! {
-            () = &mut stop => break,
+            () = stop.asked() => break,
             _ = hang_up.recv() => {}
         }
         server.reopen_audit().await;
         match reload() {
             Ok(config) => tokio::select! {
                 () = server.reload(config) => {}
-                () = &mut stop => break,
+                () = stop.asked() => break,
             },
             Err(error) => tracing::error!(error, "configuration not reloaded; the old one stays"),
         }
     }
-    server.drain().await;
+    server.drain(stop).await;
     Ok(())
+}
+
+/// The signals that end the host.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Waits until it is asked for.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn watch(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot watch for signals: {error}"))
 }
 
 /// What is wrong with the files of the configuration's listeners, without opening any.
@@ -319,8 +330,9 @@ impl Server {
         }
     }
 
-    /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off.
-    async fn drain(self) {
+    /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off; at once when
+    /// it is asked to stop again.
+    async fn drain(self, mut stop: Stop) {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), at_most = ?time, "draining");
         self.connections.notices.drain();
@@ -329,12 +341,13 @@ impl Server {
             let _ = door.accepting.await;
         }
         self.connections.tasks.close();
-        if tokio::time::timeout(time, self.connections.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                ?time,
-                connections = self.connections.tasks.len(),
-                "the drain took too long; cutting off what runs"
-            );
+        let why = tokio::select! {
+            () = self.connections.tasks.wait() => None,
+            () = tokio::time::sleep(time) => Some("the drain took too long"),
+            () = stop.asked() => Some("asked to stop again"),
+        };
+        if let Some(why) = why {
+            tracing::warn!(connections = self.connections.tasks.len(), why, "cutting off what runs");
             self.connections.notices.end();
             let _ = tokio::time::timeout(ABORT_TIME, self.connections.tasks.wait()).await;
         }
