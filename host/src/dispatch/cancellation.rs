@@ -154,12 +154,15 @@ fn tasks_and_those_that_need_no_grant() {
 fn a_line_that_is_only_tried() {
     let world = World::new(&[("midway", "")], "");
     let tries = &world.tenant.command("midway").expect("it is there").tries;
-    assert_eq!(world.survives(&line("midway", "done\n")), 1);
-    assert_eq!(tries.in_vain(), 0);
+    // A busy machine may interrupt a try.
+    let mut tried = || {
+        let mut lines = (0..100).map(|_| world.survives(&line("midway", "done\n")));
+        assert!(lines.any(|polls| polls == 1 && tries.in_vain() == 0), "it was not tried, or in vain");
+    };
+    tried();
     world.survives(&line("midway log", "done\n"));
     assert!(tries.in_vain() > 0);
-    let mut again = (0..100).map(|_| world.survives(&line("midway", "done\n")));
-    assert!(again.any(|polls| polls == 1 && tries.in_vain() == 0), "it was not tried again, or in vain");
+    tried();
 }
 
 #[test]
