@@ -155,7 +155,7 @@ fn a_line_that_is_only_tried() {
     let world = World::new(&[("midway", "")], "");
     let tries = &world.tenant.command("midway").expect("it is there").tries;
     // A busy machine may interrupt a try.
-    let mut tried = || {
+    let tried = || {
         let mut lines = (0..100).map(|_| world.survives(&line("midway", "done\n")));
         assert!(lines.any(|polls| polls == 1 && tries.in_vain() == 0), "it was not tried, or in vain");
     };
