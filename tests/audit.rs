@@ -23,7 +23,7 @@ fn audited(builder: HostBuilder, settings: &str) -> (HostBuilder, PathBuf) {
 }
 
 /// The records in a file. One may just be being written at its end: a write that goes over the end of a page is seen in parts.
-fn records_in(path: &Path) -> Vec<Value> {
+pub fn records_in(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let (written, _) = text.rsplit_once('\n').unwrap_or_default();
     let whole =

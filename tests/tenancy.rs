@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::audit::records_in;
 use crate::support::{Client, Follower, Host, HostBuilder, eventually, eventually_some, machine, pipe_into, quoted};
 
 const OTHER: &str = "[tenants.other]\ncommands = [\"commands\"]";
@@ -106,10 +107,7 @@ fn cpu_time_of_file_operations_counts() {
         if used >= 200 {
             let word = times.to_string();
             let of_line = |record: &Value| record["arguments"][2] == word;
-            let record = eventually_some("there is a record of it", || {
-                let records = fs::read_to_string(&audit).expect("records");
-                records.lines().filter_map(|line| serde_json::from_str(line).ok()).find(of_line)
-            });
+            let record = eventually_some("there is a record of it", || records_in(&audit).into_iter().find(of_line));
             break (f64::from(used) / 100.0, record["cpu-seconds"].as_f64().expect("seconds"));
         }
         times *= 4;

@@ -101,7 +101,11 @@ impl Dispatcher {
     /// Answers a line that is none of any command, `first` being its first word. It counts as one of its tenant's.
     pub fn refuse(&self, wire: &Wire, first: &str, failure: Failure, batch: &mut Batch<'_>) {
         let may_run = batch.tenant(&self.tenant).is_none_or(|tenant| tenant.may_run_a_line());
-        let failure = if may_run { failure } else { too_many_lines() };
+        self.turn_away(wire, first, &if may_run { failure } else { too_many_lines() });
+    }
+
+    /// Says why a line does not begin, and has it counted.
+    fn turn_away(&self, wire: &Wire, first: &str, failure: &Failure) {
         wire.say(&failure.line());
         self.count_refusal(first, failure.code.as_str());
     }
@@ -118,14 +122,12 @@ impl Dispatcher {
         let Some(name) = words.next() else { return Ok(None) };
         // The tenant and the command as they are now serve the whole line.
         let Some(tenant) = batch.tenant(&self.tenant) else {
-            wire.say(&Failure::new(Code::Unavailable, "this service has been withdrawn").line());
-            self.count_refusal(&name, Code::Unavailable.as_str());
+            self.turn_away(wire, &name, &Failure::new(Code::Unavailable, "this service has been withdrawn"));
             return Ok(None);
         };
         if !tenant.may_run_a_line() {
             let failure = too_many_lines();
-            wire.say(&failure.line());
-            self.count_refusal(&name, failure.code.as_str());
+            self.turn_away(wire, &name, &failure);
             return Ok(Some(failure));
         }
         let Some(command) = tenant.command(&name) else {
@@ -148,9 +150,8 @@ impl Dispatcher {
         // A line that was there already begins where the one before it has ended.
         let (now, audit) = (batch.since().unwrap_or_else(Instant::now), self.host.audit.load());
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
-            wire.say(&failure.line());
+            self.turn_away(wire, &command.name, &failure);
             self.report(wire, &command, now, None, 0, &Outcome::Failed(&failure));
-            self.count_refusal(&command.name, failure.code.as_str());
             return Ok(Some(failure));
         }
         let size = command.code.program.size(&self.host.sandbox);

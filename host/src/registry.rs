@@ -404,7 +404,7 @@ impl Owner<'_> {
 /// Reads a `.wasm` file as a table would.
 ///
 /// # Errors
-/// When it is no regular file, too large, or cannot be read.
+/// When it is no regular file, no WebAssembly, too large, or cannot be read.
 pub fn read_wasm(path: &Path) -> Result<Vec<u8>, String> {
-    scan::read(path, scan::MAX_WASM).map_err(|fault| fault.to_string())
+    scan::read_wasm(path).map_err(|fault| fault.to_string())
 }

@@ -21,6 +21,7 @@ use crate::capabilities::{self, Call, CommandPre};
 use crate::engine::{self, Clock, PoolSize, Size};
 use crate::error::{Code, Failure};
 use crate::registry::Lifetime;
+use crate::task::Task;
 use crate::wire::Gone;
 use attempt::Attempt;
 pub use attempt::NotAtOnce;
@@ -226,13 +227,12 @@ impl Sandbox {
             drive(run, call, deadline).await
         };
         drop(running);
-        let is_intact = matches!(result, Ok(Ok(_)));
+        let is_intact = matches!(result, Ok(Ok(_))) && !cpu::is_overspent(&call.task, limits.cpu);
         let outcome = match result {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(text))) => Err(Failure::new(Code::Failed, text)),
+            Ok(Ok(result)) => ended(&call.task, result),
             // A program may say that it succeeded by exiting.
             Ok(Err(error)) if error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0) => {
-                if cpu::is_overspent(&call.task, limits.cpu) { Err(used_up(limits.cpu)) } else { Ok(()) }
+                ended(&call.task, Ok(()))
             }
             Ok(Err(error)) => Err(classify(error)?),
             Err(Cut::Cpu) => Err(used_up(limits.cpu)),
@@ -256,19 +256,25 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
-    let (ended, used) = cpu::on_account(task, time, || attempt.run(call));
+    let (tried, used) = cpu::on_account(task, time, || attempt.run(call));
     tries.took(used);
-    tries.ended(ended.is_err());
-    let Ok((instance, result)) = ended else {
+    tries.ended(tried.is_err());
+    let Ok((instance, result)) = tried else {
         call.wire.restart_reply();
         return None;
     };
-    let outcome = match result {
-        // See `drive`.
-        Ok(()) if cpu::is_overspent(task, tenant.limits.cpu) => Err(used_up(tenant.limits.cpu)),
-        result => result.map_err(|text| Failure::new(Code::Failed, text)),
-    };
+    let outcome = ended(task, result);
     Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })
+}
+
+/// What it comes to that a guest has come to its own end. An instruction that fills memory is not interrupted, so that may be
+/// beyond its budget.
+fn ended(task: &Task, result: Result<(), String>) -> Result<(), Failure> {
+    let budget = task.tenant.limits.cpu;
+    if cpu::is_overspent(task, budget) {
+        return Err(used_up(budget));
+    }
+    result.map_err(|text| Failure::new(Code::Failed, text))
 }
 
 fn used_up(budget: Duration) -> Failure {

@@ -175,11 +175,10 @@ impl Table {
             from.iter().filter(differs).map(|command| command.name.to_string()).collect::<Vec<_>>()
         };
         let lost = self.iter().filter(|command| newer.get(&command.name).is_none());
-        let refusals = self.problems().eq(newer.problems());
         Changes {
             new: names(newer, self),
             lost: lost.map(|command| command.name.to_string()).collect(),
-            refusals: !refusals,
+            refusals: self.problems().ne(newer.problems()),
         }
     }
 }

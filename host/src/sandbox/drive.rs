@@ -36,10 +36,7 @@ pub enum Cut {
 /// where it was made, for it is large.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<T, E, F>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<Result<T, E>, Cut>
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
     let (task, wire) = (&call.task, &call.wire);
     let mut turn = Turn::default();
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
@@ -50,11 +47,8 @@ where
             let (polled, used) = cpu::on_account(task, budget, || run.as_mut().poll(cx));
             drop(place);
             call.command.tries.took(used);
-            match polled {
-                // An instruction that fills memory is not interrupted, so the guest may have come to its end all the same.
-                Poll::Ready(Ok(_)) if cpu::is_overspent(task, budget) => return Poll::Ready(Err(Cut::Cpu)),
-                Poll::Ready(output) => return Poll::Ready(Ok(output)),
-                Poll::Pending => {}
+            if let Poll::Ready(output) = polled {
+                return Poll::Ready(Ok(output));
             }
         }
         if task.cpu() > budget {
