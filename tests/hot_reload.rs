@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{Client, HostBuilder, components, eventually, guests};
+use crate::support::{Client, HostBuilder, components, eventually, guests, machine};
 
 fn built(name: &str) -> Vec<u8> {
     fs::read(guests::fixture(name)).expect("the fixture is built")
@@ -35,6 +35,39 @@ fn files_come_and_go() {
     soon(&mut client, "terms", "1");
     fs::remove_file(host.commands().join("terms.wasm")).expect("it can be removed");
     soon(&mut client, "terms", "Command not found.");
+}
+
+#[test]
+fn a_command_that_went_is_not_held_on_to() {
+    let host = HostBuilder::new().env("RUST_LOG", "debug").start();
+    // Two, so that more than one event loop has to do with it.
+    let mut clients = [host.connect(), host.connect()];
+    for client in &mut clients {
+        client.reply("echo a").is(["a"]);
+    }
+    let mapped = || machine::times_mapped(host.pid(), &HostBuilder::shared_cache());
+    let before = mapped();
+    host.install("words.wasm", &built("words"));
+    soon(&mut clients[0], "words a", "[a]");
+    // By itself, so that an instance is made for the next.
+    let made = || host.log().matches("made ahead of its line command=words").count();
+    for client in &mut clients {
+        let already = made();
+        eventually("an instance is made ahead", || {
+            client.send("words a\n");
+            client.expect("[a]\n");
+            made() > already
+        });
+    }
+    assert!(mapped() > before, "its code is mapped from the cache");
+    fs::remove_file(host.commands().join("words.wasm")).expect("it can be removed");
+    for client in &mut clients {
+        eventually("it is not found", || {
+            client.send("words a\n");
+            client.line() == "Command not found."
+        });
+    }
+    eventually("its code is mapped no more", || mapped() == before);
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         invocations: 1,
         large: 1,
         kept: 0,
+        ahead: 0,
         memory: config.largest_memory(),
         page_scan: true,
         on_demand: false,

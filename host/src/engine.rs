@@ -45,6 +45,8 @@ pub struct PoolSize {
     pub large: usize,
     /// Instances that are kept between lines, beside those that run.
     pub kept: usize,
+    /// Instances that are made before their lines come, all of small commands.
+    pub ahead: usize,
     /// Largest linear memory of any tenant, in bytes.
     pub memory: usize,
     /// Whether the kernel may be asked which pages of a large command were touched. Its answer leaves out pages that are
@@ -83,7 +85,11 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
         Size::Large => (pool.large, KEEP_RESIDENT, if pool.page_scan { Enabled::Auto } else { Enabled::No }),
     };
     // A store keeps the stack that it had, so one that is kept takes as much as one that runs.
-    let slots = u32::try_from(slots.saturating_add(pool.kept)).unwrap_or(u32::MAX);
+    let beside = match size {
+        Size::Small => pool.kept + pool.ahead,
+        Size::Large => pool.kept,
+    };
+    let slots = u32::try_from(slots.saturating_add(beside)).unwrap_or(u32::MAX);
     // A slot that goes from one command to another is mapped anew, so each command has one of its own as long as there are
     // any. For large ones that would be too much memory.
     let warm = if size == Size::Small { slots } else { WARM_LARGE };

@@ -42,6 +42,15 @@ impl Workers {
     }
 }
 
+/// What a loop does beside serving connections.
+#[derive(Clone, Copy)]
+pub struct Aside {
+    /// When it begins.
+    pub at_first: fn(),
+    /// Each time before it waits, when all replies are out.
+    pub before_waiting: fn(),
+}
+
 /// All event loops. Dropping them ends their threads.
 pub struct Loops {
     loops: Vec<Arc<Loop>>,
@@ -61,23 +70,28 @@ pub struct Seat {
 }
 
 impl Loops {
-    /// Starts so many loops, one at least. What computes for longer, or blocks, goes to the workers.
+    /// Starts so many loops, one at least. What computes for longer, or blocks, goes to the workers; what is to be done aside
+    /// may do neither, nor panic.
     ///
     /// # Errors
     /// When the operating system gives no threads, or none of what a loop waits with.
-    pub fn start(count: usize, workers: &Workers) -> io::Result<Loops> {
+    pub fn start(count: usize, workers: &Workers, aside: Aside) -> io::Result<Loops> {
         let mut loops = Loops { loops: Vec::new(), stop: CancellationToken::new() };
         for number in 0..count.max(1) {
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
-                .on_thread_park(outbox::end_round)
+                .on_thread_park(move || {
+                    outbox::end_round();
+                    (aside.before_waiting)();
+                })
                 .build()?;
             let handle = runtime.handle().clone();
             let (stop, workers) = (loops.stop.clone(), workers.clone());
             thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
                 WORKERS.set(Some(workers));
                 outbox::open();
+                (aside.at_first)();
                 runtime.block_on(stop.cancelled());
                 // Whatever its blocking pool still does was cancelled; it is not waited for.
                 runtime.shutdown_background();
@@ -95,6 +109,13 @@ impl Loops {
     pub fn accepting(&self) -> &Handle {
         // There always is a first.
         &self.loops[0].runtime
+    }
+
+    /// Has each loop do this soon, between what it does for connections.
+    pub fn on_each(&self, work: fn()) {
+        for on in &self.loops {
+            drop(on.runtime.spawn(async move { work() }));
+        }
     }
 
     /// A place on the loop that has the fewest connections.
@@ -215,10 +236,12 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
+    const NOTHING: Aside = Aside { at_first: || {}, before_waiting: || {} };
+
     #[test]
     fn connections_are_spread() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(3, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(3, &Workers::new(workers.handle().clone()), NOTHING).unwrap();
         let counts = || loops.loops.iter().map(|on| on.connections.load(Ordering::Relaxed)).collect::<Vec<_>>();
         let mut seats: Vec<Seat> = (0..6).map(|_| loops.seat()).collect();
         assert_eq!(counts(), [2, 2, 2]);
@@ -231,7 +254,7 @@ mod tests {
     #[test]
     fn what_leaves_a_loop_ends_among_the_workers() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        let loops = Loops::start(1, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(1, &Workers::new(workers.handle().clone()), NOTHING).unwrap();
         let asks = || async {
             let began_on = thread::current().id();
             poll_fn(|_| if leave() { Poll::Pending } else { Poll::Ready(()) }).await;
@@ -246,7 +269,7 @@ mod tests {
     #[test]
     fn a_socket_moves_to_its_loop() {
         let workers = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let loops = Loops::start(2, &Workers::new(workers.handle().clone())).unwrap();
+        let loops = Loops::start(2, &Workers::new(workers.handle().clone()), NOTHING).unwrap();
         let (_first, second) = (loops.seat(), loops.seat());
         let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();

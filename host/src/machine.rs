@@ -105,6 +105,8 @@ pub struct Plan {
     pub crowded: Option<usize>,
     /// The lines of large commands that can run at once.
     pub large: usize,
+    /// Instances that are made before their lines come: one on each event loop.
+    pub ahead: usize,
     /// Child processes that there may be at once, all tenants together.
     pub children: usize,
     /// Whether the tenants' `children` come to more.
@@ -118,6 +120,7 @@ impl Plan {
             invocations: config.invocations(),
             large: self.large,
             kept: config.server.kept_instances,
+            ahead: self.ahead,
             memory: config.largest_memory(),
             page_scan: !machine.has_swap,
             on_demand: config.server.engine_defaults,
@@ -127,7 +130,7 @@ impl Plan {
     /// With so much memory for a tenant, and room for everything else.
     #[cfg(test)]
     pub fn for_test(tenant_memory: usize) -> Plan {
-        Plan { tenant_memory, crowded: None, large: 64, children: 64, children_crowded: false }
+        Plan { tenant_memory, crowded: None, large: 64, ahead: 0, children: 64, children_crowded: false }
     }
 }
 
@@ -139,10 +142,19 @@ pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Pl
     let wanted = config.tenants.values().map(|tenant| tenant.limits.children).sum();
     let children = children(config, machine, wanted)?;
     descriptors(config, machine, children)?;
-    let large = large_invocations(machine, invocations, config.server.kept_instances)?;
+    // The engine's defaults are measured as they are.
+    let ahead = if config.server.engine_defaults { 0 } else { cores() };
+    let large = large_invocations(machine, invocations, config.server.kept_instances, ahead)?;
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
-    Ok(Plan { tenant_memory: memory(config, machine)?, crowded, large, children, children_crowded: wanted > children })
+    Ok(Plan {
+        tenant_memory: memory(config, machine)?,
+        crowded,
+        large,
+        ahead,
+        children,
+        children_crowded: wanted > children,
+    })
 }
 
 /// How many children there may be, where the tenants may have `wanted`.
@@ -193,12 +205,12 @@ fn descriptors(config: &Config, machine: &Machine, most_children: usize) -> Resu
 
 /// Finds how many lines of large commands can run among so many: all of them, unless that takes more mappings than there
 /// are.
-fn large_invocations(machine: &Machine, invocations: usize, kept: usize) -> Result<usize, String> {
+fn large_invocations(machine: &Machine, invocations: usize, kept: usize, ahead: usize) -> Result<usize, String> {
     let room = machine.mappings / MAPPING_PARTS.1 * MAPPING_PARTS.0;
-    // Each of the two pools keeps what it once had, and has room for all that are kept.
+    // Each of the two pools keeps what it once had, and has room for all that are kept; what is made ahead is small.
     let each = STACK_MAPPINGS + MEMORY_MAPPINGS;
-    let needed =
-        each * (invocations + invocations.min(LEAST_LARGE) + 2 * kept) as u64 + COMMAND_MAPPINGS * COMMANDS as u64;
+    let places = invocations + invocations.min(LEAST_LARGE) + 2 * kept + ahead;
+    let needed = each * places as u64 + COMMAND_MAPPINGS * COMMANDS as u64;
     let Some(spare) = room.checked_sub(needed) else {
         return Err(format!(
             "{invocations} commands at once and {kept} kept instances need {needed} memory mappings, and the host should have no \
@@ -304,8 +316,8 @@ mod tests {
 
     #[test]
     fn large_commands_have_fewer_places_where_mappings_are_short() {
-        assert_eq!(large_invocations(&MACHINE, 1000, 256), Ok(1000));
-        let large = large_invocations(&MACHINE, 5000, 0).unwrap();
+        assert_eq!(large_invocations(&MACHINE, 1000, 256, 2), Ok(1000));
+        let large = large_invocations(&MACHINE, 5000, 0, 2).unwrap();
         assert!(large > LEAST_LARGE && large < 1000, "{large}");
     }
 

@@ -82,12 +82,13 @@ impl Table {
             let file = Found::at(path).expect("a command's name");
             let sidecar = Sidecar::beside(path).expect("a sidecar that can be used").unwrap_or_default().0;
             let wasm = std::fs::read(path).expect("it is there");
-            let engine = sandbox.engine(Size::of(Metadata::of(&wasm).initial_memory));
+            let metadata = Metadata::of(&wasm);
+            let engine = sandbox.engine(Size::of(metadata.initial_memory));
             #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
             let component =
                 wasmtime::component::Component::new(engine, unshim::unshim(&wasm).as_deref().unwrap_or(&wasm));
             let component = component.expect("a component");
-            let program = sandbox.prepare(&component).expect("it fits this host");
+            let program = sandbox.prepare(&component, metadata.starts).expect("it fits this host");
             let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
             let command = owner.command(&file.name, Arc::new(sidecar), code, file.stamps());
             (file.name, Arc::new(command))
@@ -340,7 +341,7 @@ impl Registry {
         let Some(component) = self.cache.load(self.sandbox.engine(Size::of(metadata.initial_memory)), hash)? else {
             return Ok(None);
         };
-        let program = self.sandbox.prepare(&component).map_err(Fault::File)?;
+        let program = self.sandbox.prepare(&component, metadata.starts).map_err(Fault::File)?;
         tracing::debug!(digest = %hash, "component loaded");
         let code = Arc::new(Code { description: metadata.description().cloned(), program, digest: hash });
         lock(&self.loaded).insert(hash, Arc::downgrade(&code));

@@ -5,6 +5,8 @@ pub mod cpu;
 mod drive;
 mod instance;
 mod limits;
+pub mod ready;
+mod trial;
 pub mod unfit;
 
 use std::pin::pin;
@@ -28,6 +30,8 @@ pub use attempt::NotAtOnce;
 use drive::{Cut, drive};
 pub use instance::Instance;
 use limits::Meter;
+use trial::Trial;
+pub use trial::Tried;
 
 /// Host objects (children, streams, pollables) that an invocation may hold.
 pub const HOST_OBJECTS: usize = 256;
@@ -61,6 +65,8 @@ pub struct Sandbox {
     large: Pool,
     clock: Clock,
     largest_memory: usize,
+    /// Whether instances are made before their lines come.
+    makes_ahead: bool,
 }
 
 /// An engine with its pool of instances, and a linker with every capability.
@@ -68,7 +74,7 @@ struct Pool {
     engine: Engine,
     linker: Linker<State>,
     /// One with what lines can reach that are only tried.
-    attempts: Linker<State>,
+    attempts: Linker<Tried>,
 }
 
 impl Pool {
@@ -136,9 +142,17 @@ pub struct Finished {
     /// The most memory in use, in bytes.
     pub memory: usize,
     /// The instance. Dropped after the reply is on its way, for taking it down needs time that the client need not wait.
-    instance: Instance,
-    /// Whether the guest came to its own end.
-    is_intact: bool,
+    instance: Used,
+}
+
+/// An instance that a line has run in.
+enum Used {
+    /// As any line is run, `is_intact` where the guest came to its own end.
+    Run {
+        instance: Instance,
+        is_intact: bool,
+    },
+    Tried(#[expect(dead_code, reason = "it is there to be dropped")] Trial),
 }
 
 impl Finished {
@@ -149,7 +163,10 @@ impl Finished {
 
     /// Leaves the instance for another line, where it can have one, and why it failed.
     pub fn into_kept(self) -> (Option<Failure>, Option<Instance>) {
-        let kept = (self.is_intact && self.instance.holds_nothing()).then_some(self.instance);
+        let kept = match self.instance {
+            Used::Run { instance, is_intact: true } if instance.holds_nothing() => Some(instance),
+            _ => None,
+        };
         (self.outcome.err(), kept)
     }
 }
@@ -162,7 +179,7 @@ impl Sandbox {
     pub fn new(pool: PoolSize) -> wasmtime::Result<Sandbox> {
         let (small, large) = (Pool::new(pool, Size::Small)?, Pool::new(pool, Size::Large)?);
         let clock = Clock::start([&small.engine, &large.engine])?;
-        Ok(Sandbox { small, large, clock, largest_memory: pool.memory })
+        Ok(Sandbox { small, large, clock, largest_memory: pool.memory, makes_ahead: pool.ahead > 0 })
     }
 
     /// The engine that code has to be loaded into for a command of this size. What is compiled for one fits the other.
@@ -178,12 +195,12 @@ impl Sandbox {
         self.largest_memory
     }
 
-    /// Resolves a component's imports once, so that a line only instantiates it.
+    /// Resolves a component's imports once, so that a line only instantiates it. `starts` says whether that may run code of it.
     ///
     /// # Errors
     /// When the component imports something that is not offered, or exports neither `run` nor `wasi:cli/run`; the text is
     /// for its author.
-    pub fn prepare(&self, component: &Component) -> Result<Program, String> {
+    pub fn prepare(&self, component: &Component, starts: bool) -> Result<Program, String> {
         let engine = component.engine();
         let pool = if Engine::same(engine, &self.small.engine) { &self.small } else { &self.large };
         let kind = component.component_type();
@@ -198,7 +215,8 @@ impl Sandbox {
             }
             // One that cannot be tried is run all the same.
             let is_small = Engine::same(engine, &self.small.engine);
-            let attempt = if is_small { Attempt::new(&pool.attempts, component).ok() } else { None };
+            let attempt = is_small.then(|| Attempt::new(&pool.attempts, component, self.makes_ahead && !starts));
+            let attempt = attempt.and_then(Result::ok);
             Ok(Program::Command { pre: CommandPre::new(pre)?, attempt })
         };
         prepare().map_err(|error: wasmtime::Error| {
@@ -217,7 +235,7 @@ impl Sandbox {
             }
             None => match attempt(program, call) {
                 Some(finished) => return Ok(finished),
-                None => Instance::new(program.engine(), Arc::clone(call), cpu::on_tick),
+                None => Instance::new(program.engine(), Arc::clone(call)),
             },
         };
         let limits = &call.tenant().limits;
@@ -242,7 +260,8 @@ impl Sandbox {
             Err(Cut::Stopped) => Err(Failure::new(Code::Failed, "the command was stopped")),
             Err(Cut::Gone(gone)) => return Err(gone),
         };
-        Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), instance, is_intact })
+        let instance = Used::Run { instance, is_intact };
+        Ok(Finished { outcome, cpu: call.task.cpu(), memory: call.task.peak_memory(), instance })
     }
 }
 
@@ -259,12 +278,12 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
     let (tried, used) = cpu::on_account(task, time, || attempt.run(call));
     tries.took(used);
     tries.ended(tried.is_err());
-    let Ok((instance, result)) = tried else {
+    let Ok((trial, result)) = tried else {
         call.wire.restart_reply();
         return None;
     };
-    let outcome = ended(task, result);
-    Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance, is_intact: true })
+    let (outcome, instance) = (ended(task, result), Used::Tried(trial));
+    Some(Finished { outcome, cpu: task.cpu(), memory: task.peak_memory(), instance })
 }
 
 /// What it comes to that a guest has come to its own end. An instruction that fills memory is not interrupted, so that may be

@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::config::{self, Config, Endpoint, Listener};
 use crate::dispatch::Host;
-use crate::loops::{Loops, Workers};
+use crate::loops::{Aside, Loops, Workers};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Form, Registry, Watch};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, ready};
 use crate::tenants::{self, Shares, Strictness, Tenants};
 use connections::Connections;
 use entrance::Entrance;
@@ -138,6 +138,7 @@ impl Server {
             invocations,
             large = pool.large,
             kept = pool.kept,
+            ahead = pool.ahead,
             memory = %bytesize::ByteSize(pool.memory as u64).display().iec(),
             page_scan = pool.page_scan,
             "instance pools made"
@@ -155,7 +156,8 @@ impl Server {
             instances: Arc::new(Semaphore::new(invocations)),
         };
         let workers = Workers::new(Handle::current());
-        let loops = Loops::start(config::cores(), &workers)
+        let aside = Aside { at_first: ready::open, before_waiting: ready::prepare };
+        let loops = Loops::start(config::cores(), &workers, aside)
             .map_err(|error| format!("cannot start the event loops: {error}"))?;
         let loops = Arc::new(loops);
         let connections =
@@ -248,6 +250,7 @@ impl Server {
             }
         };
         self.connections.host.tenants.store(Arc::new(tenants));
+        self.loops.on_each(ready::let_go);
         self.connections.set_settings(config.server.clone());
         self.connections.tokens.store(Arc::new(Tokens::of(&config)));
         self.replace_listeners(&config).await;
@@ -403,8 +406,7 @@ async fn keep_commands(
 ) {
     let mut again = false;
     loop {
-        let tenants = connections.host.tenants.load_full();
-        watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
+        watch.set(connections.host.tenants.load().values().flat_map(|tenant| tenant.directories()).cloned());
         tokio::select! {
             () = watch.hint(again) => {}
             () = registry.compiled() => {}
@@ -421,6 +423,7 @@ async fn keep_commands(
                 false
             }
         };
+        connections.loops.on_each(ready::let_go);
     }
 }
 

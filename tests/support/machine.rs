@@ -48,6 +48,14 @@ pub fn times_open(pid: u32, file: &Path) -> usize {
     descriptors.flatten().filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == file)).count()
 }
 
+/// How many mappings of files beneath a directory a process has.
+#[track_caller]
+pub fn times_mapped(pid: u32, directory: &Path) -> usize {
+    let directory = directory.canonicalize().expect("the directory exists");
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process is there");
+    maps.lines().filter(|line| line.contains(&*directory.to_string_lossy())).count()
+}
+
 /// The compiled commands in a cache: the numbers of their files, which are others once they are made anew.
 #[track_caller]
 pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {

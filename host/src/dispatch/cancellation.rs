@@ -4,8 +4,11 @@
 mod world;
 
 use std::fs;
+use std::sync::Arc;
 
 use crate::error::Code;
+use crate::registry::Command;
+use crate::sandbox::ready;
 use world::{World, line};
 
 #[test]
@@ -166,9 +169,45 @@ fn a_line_that_is_only_tried() {
 }
 
 #[test]
+fn a_line_whose_instance_was_made_ahead() {
+    let world = World::new(&[("midway", ""), ("words", "")], "");
+    let [midway, words] = ["midway", "words"].map(|name| world.tenant.command(name).expect("it is there"));
+    let run = |request: &str, end: &str| {
+        world.survives(&line(request, end));
+        ready::prepare();
+    };
+    let is_ready =
+        |command: &Arc<Command>| ready::command().is_some_and(|ready| ready.as_ptr() == Arc::as_ptr(command));
+    // A busy machine may interrupt a try, and then there is nothing to make one for.
+    let make = |command: &Arc<Command>, request: &str, end: &str| {
+        assert!((0..100).any(|_| {
+            run(request, end);
+            is_ready(command)
+        }));
+    };
+    ready::open();
+    assert!(ready::command().is_none());
+    make(&midway, "midway", "done\n");
+    // It is gone with its line, whatever became of the try.
+    world.survives(&line("midway log", "done\n"));
+    assert!(!is_ready(&midway));
+    make(&midway, "midway", "done\n");
+    // Some lines of another command leave it where it is, and then it makes room.
+    run("words a b", "[a]\n[b]\n");
+    assert!(is_ready(&midway));
+    make(&words, "words a b", "[a]\n[b]\n");
+    // It is let go of when nobody else has its command.
+    ready::let_go();
+    assert!(is_ready(&words));
+    drop((midway, words, world));
+    ready::let_go();
+    assert!(ready::command().is_none());
+}
+
+#[test]
 fn a_place_that_is_waited_for() {
     let world = World::new(&[("sleeper", "")], "[tenants.default.limits]\nconcurrency = 1\ntimeout = '100ms'\n");
     // Held by the test itself: a line beside would time out at the same moment as the one that waits.
-    let _held = std::sync::Arc::clone(&world.tenant.slots).try_acquire_owned().unwrap();
+    let _held = Arc::clone(&world.tenant.slots).try_acquire_owned().unwrap();
     world.survives(&line("sleeper 1", "").failing(Code::Overloaded));
 }

@@ -22,6 +22,8 @@ pub struct Metadata {
     pub sections: BTreeMap<String, String>,
     /// Bytes of linear memory that all its memories have at the start, with those of the modules inside it.
     pub initial_memory: u64,
+    /// Whether code of it may run when it is instantiated: it has a start function, or cannot be read to its end.
+    pub starts: bool,
 }
 
 impl Metadata {
@@ -49,8 +51,12 @@ impl Metadata {
                         metadata.initial_memory = metadata.initial_memory.saturating_add(bytes);
                     }
                 }
+                Ok(Payload::StartSection { .. } | Payload::ComponentStartSection { .. }) => metadata.starts = true,
                 Ok(_) => {}
-                Err(_) => break,
+                Err(_) => {
+                    metadata.starts = true;
+                    break;
+                }
             }
         }
         metadata
@@ -107,13 +113,15 @@ mod tests {
         );
         assert_eq!(metadata.description().map(String::as_str), Some("Says hello"));
         assert_eq!(metadata.sections["version"], "1.2.3");
-        assert_eq!(metadata.initial_memory, 3 * PAGE);
+        assert_eq!((metadata.initial_memory, metadata.starts), (3 * PAGE, false));
+        assert!(parse("(component (component (core module (func $go) (start $go))))").starts);
     }
 
     #[test]
     fn nothing_of_a_damaged_file_is_trusted() {
-        assert_eq!(Metadata::of(b"\0asm\x0d\0\x01\0\0\xff"), Metadata::default());
-        assert_eq!(Metadata::of(b"text"), Metadata::default());
+        let nothing = Metadata { starts: true, ..Metadata::default() };
+        assert_eq!(Metadata::of(b"\0asm\x0d\0\x01\0\0\xff"), nothing);
+        assert_eq!(Metadata::of(b"text"), nothing);
         let long = format!(r#"(component (@custom "description" "{}"))"#, "x".repeat(1000));
         assert_eq!(parse(&long).description().map(|text| text.len()), Some(MAX_TEXT));
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
+use super::trial::Tried;
 use super::{NotAtOnce, State, Stop};
 use crate::engine::TICK;
 use crate::task::Task;
@@ -102,7 +103,7 @@ pub fn measure_aside<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, thread_cpu().saturating_sub(began))
 }
 
-/// The epoch callback of every store: stops a guest whose budget is used up, and makes any other yield its thread.
+/// The epoch callback of a store: stops a guest whose budget is used up, and makes any other yield its thread.
 pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let now = Instant::now();
     match SLICE.get() {
@@ -112,8 +113,9 @@ pub fn on_tick(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDead
     }
 }
 
-/// The same for a line that is only tried: it cannot yield, so it ends where it would have to.
-pub fn on_tick_of_attempt(_store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+/// The same for a line that is only tried: it cannot yield, so it ends where it would have to; where there is no line
+/// yet, at once.
+pub fn on_tick_of_attempt(_store: StoreContextMut<'_, Tried>) -> wasmtime::Result<UpdateDeadline> {
     match SLICE.get() {
         Some(slice) if slice.until(Instant::now()) <= slice.left => Ok(UpdateDeadline::Continue(1)),
         _ => Err(NotAtOnce.into()),

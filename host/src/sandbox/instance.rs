@@ -1,16 +1,17 @@
-//! An instance of a command: the store that it lives in, and the calls into it.
+//! An instance of a command: the store that it lives in, and the calls into it. One in which a line is only tried is a
+//! [`Trial`](super::trial::Trial).
 //!
 //! Most live for one line. One whose sidecar asks for it is kept for its connection's next line of the same command, with
 //! whatever its memory holds by then; its bounds and its account are each line's own.
 
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentExportIndex, InstancePre, ResourceTable};
-use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::I32Exit;
 
 use super::limits::Meter;
-use super::{HOST_OBJECTS, Program, State};
+use super::{HOST_OBJECTS, Program, State, cpu};
 use crate::capabilities::{self, Call};
 
 /// A store, and what was instantiated in it.
@@ -21,20 +22,15 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A store for a line, with its bounds and what happens at a tick of the clock. Nothing is instantiated yet.
-    ///
-    /// Which function that is is known by its type, so that the store need not allocate to keep it.
-    pub fn new(
-        engine: &Engine,
-        call: Arc<Call>,
-        on_tick: impl Fn(StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> + Send + Sync + 'static,
-    ) -> Instance {
+    /// A store for a line, with its bounds. Nothing is instantiated yet.
+    pub fn new(engine: &Engine, call: Arc<Call>) -> Instance {
         let handles = call.tenant().limits.handles;
         let mut objects = ResourceTable::new();
         objects.set_max_capacity(HOST_OBJECTS);
-        let mut store = Store::new(engine, State { call, objects, memory: Meter::default(), wasi: None });
-        store.limiter(|state| state);
-        store.epoch_deadline_callback(on_tick);
+        let memory = Meter::of(&call.task);
+        let mut store = Store::new(engine, State { call, objects, memory, wasi: None });
+        store.limiter(|state| &mut state.memory);
+        store.epoch_deadline_callback(cpu::on_tick);
         store.set_max_component_handles(handles);
         let mut instance = Instance { store, command: None };
         instance.bound();
@@ -44,7 +40,7 @@ impl Instance {
     /// Goes on with another line of its connection.
     pub fn resume(&mut self, call: Arc<Call>) {
         let state = self.store.data_mut();
-        state.memory.pass_on(&state.call.task, &call.task);
+        state.memory.pass_on(&call.task);
         state.call = call;
         // Its streams are those of the line before.
         state.wasi = None;
@@ -76,19 +72,6 @@ impl Instance {
                 result.map_err(|()| I32Exit(1).into()).map(Ok)
             }
         }
-    }
-
-    /// Calls a command that waits for nothing with a line's words.
-    pub fn call(
-        &mut self,
-        pre: &InstancePre<State>,
-        run: ComponentExportIndex,
-        args: &[String],
-    ) -> wasmtime::Result<Result<(), String>> {
-        let store = &mut self.store;
-        let instance = pre.instantiate(&mut *store)?;
-        let run = instance.get_typed_func::<(&[String],), (Result<(), String>,)>(&mut *store, run)?;
-        Ok(run.call(store, (args,))?.0)
     }
 
     /// Whether it holds nothing of the host's: no child, no stream, no file. What a line has opened ends with the line.

@@ -96,6 +96,7 @@ impl World {
             invocations: INVOCATIONS,
             large: INVOCATIONS,
             kept: 1,
+            ahead: 1,
             memory: config.largest_memory(),
             page_scan: true,
             on_demand: false,
