@@ -44,6 +44,21 @@ fn what_is_asked_for_and_not_granted_is_named() {
 }
 
 #[test]
+fn what_is_granted_and_not_there_is_named() {
+    let builder = HostBuilder::new();
+    let grants = "[tenants.default.grants]\ndigest.read = [\"/etc\", \"/no/sums\"]\n\
+                  directory = [{ path = \"/no/data\", as = \"/data\" }, { path = \"/srv\" }]\n\
+                  process = [{ program = \"/no/tail\", args = [{ path-under = [\"/no/logs\", \"/var\"] }] }]\n";
+    // Another machine may have it, so it is no reason against the configuration.
+    let outcome = check(&builder, grants).exited(0);
+    let absent: Vec<_> = outcome.out().lines().filter(|line| line.contains("absent")).map(str::to_owned).collect();
+    let named = |key: &str, path: &str| format!("  absent     {path}, which grants.{key} names");
+    let expected =
+        [("digest", "/no/sums"), ("directory", "/no/data"), ("process", "/no/logs"), ("process", "/no/tail")];
+    assert_eq!(absent, expected.map(|(key, path)| named(key, path)));
+}
+
+#[test]
 fn directories_and_variables_that_are_not_granted_are_named() {
     let sidecar = "[grants]\nenvironment = [\"LANG\"]\n[[grants.directory]]\npath = \"/data\"\n\
                    [[grants.directory]]\npath = \"/usr/share\"\nwrite = true\n";

@@ -99,7 +99,7 @@ fn what_is_denied_is_denied_with_the_lines_that_would_allow_it() {
         &[
             "denied",
             "  tenant `web`: \"/root/x\" is beneath no directory granted for it",
-            "    this would allow it in CONFIG:",
+            "    this would allow it in CONFIG, together with what stands at CONFIG:8:",
             "      [tenants.web.grants.digest]",
             "      read = [\"/root\"]",
             asks,
@@ -112,7 +112,7 @@ fn what_is_denied_is_denied_with_the_lines_that_would_allow_it() {
             "denied",
             "  tenant `web`: \"/data/x\" may only be read; the closest rule is CONFIG:13, \
              tenants.web.grants.directory[0]",
-            "    this would allow it in CONFIG:",
+            "    this would allow it in CONFIG, in place of CONFIG:13, tenants.web.grants.directory[0]:",
             "      [[tenants.web.grants.directory]]",
             "      path = \"/srv/web\"",
             "      as = \"/data\"",
@@ -126,7 +126,7 @@ fn what_is_denied_is_denied_with_the_lines_that_would_allow_it() {
         &[
             "denied",
             "  tenant `web`: running commands may not be stopped here",
-            "    this would allow it in CONFIG:",
+            "    this would allow it in CONFIG, together with what stands at CONFIG:18:",
             "      [tenants.web.grants.tasks]",
             "      stop = true",
             asks,

@@ -1,6 +1,8 @@
 //! `wasmline check`: the configuration and every command of every tenant, without serving.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit;
@@ -8,7 +10,7 @@ use crate::cli::Check;
 use crate::config::{Config, Overrides};
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
-use crate::policy::Grants;
+use crate::policy::{Grants, path_roots};
 use crate::registry::{Cache, Form, Registry};
 use crate::sandbox::Sandbox;
 use crate::server;
@@ -64,6 +66,16 @@ fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     report().map_err(|error: io::Error| format!("cannot write: {error}"))
 }
 
+/// What is granted and is not on this machine, with the key that names it.
+fn absent(grants: &Grants) -> BTreeSet<(&'static str, &Path)> {
+    let programs = grants.process.iter().map(|grant| ("process", grant.program.as_path()));
+    let roots = path_roots(grants).map(|(path, _)| ("process", path));
+    let hashed = grants.digest.read.iter().map(|path| ("digest", path.as_path()));
+    let directories = grants.directory.iter().map(|grant| ("directory", grant.path.as_path()));
+    let named = programs.chain(roots).chain(hashed).chain(directories);
+    named.filter(|(_, path)| path.try_exists().is_ok_and(|exists| !exists)).collect()
+}
+
 fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
     let table = tenant.commands();
     let mut reasons = 0;
@@ -86,6 +98,10 @@ fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
     }
     if table.len() == 0 && reasons == 0 {
         writeln!(out, "  no commands")?;
+    }
+    for (key, path) in absent(&tenant.grants) {
+        // Of use here or not: the machine that serves may have it.
+        writeln!(out, "  absent     {}, which grants.{key} names", path.display())?;
     }
     if *tenant.grants == Grants::default() {
         writeln!(out, "  nothing is granted to this tenant")?;

@@ -73,6 +73,10 @@ fn explain(arguments: &Explain) -> Result<Answer, String> {
 
 fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&Source>, table: Vec<Step>) {
     let named = shown(&table);
+    let there = verdict.denial.as_ref().and_then(|denial| {
+        let key = Step::from(denial.access.table()?);
+        source?.place(&table.iter().cloned().chain([key]).collect::<Vec<_>>())
+    });
     let place = verdict.rule.as_ref().map(|rule| {
         let steps: Vec<Step> = table.into_iter().chain(rule.iter().cloned()).collect();
         match source.and_then(|source| source.place(&steps)) {
@@ -81,7 +85,7 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
         }
     });
     // Writing to a string does not fail.
-    let _ = match (&verdict.denial, place) {
+    let _ = match (&verdict.denial, &place) {
         (None, Some(place)) => writeln!(text, "  {owner}: allows it by {place}"),
         (None, None) => writeln!(text, "  {owner}: allows it"),
         (Some(denial), Some(place)) => writeln!(text, "  {owner}: {}; the closest rule is {place}", denial.guest),
@@ -90,7 +94,13 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
     let Some(denial) = &verdict.denial else { return };
     if denial.access.can_be_granted() {
         let file = source.map_or_else(String::new, |source| format!(" in {}", source.path.display()));
-        let _ = writeln!(text, "    this would allow it{file}:");
+        // What is pasted without a look at what is there may be refused: one directory of a name, one table of a name.
+        let how = match (&denial.access, place, there) {
+            (Access::Directory { .. }, Some(place), _) => format!(", in place of {place}"),
+            (_, _, Some(there)) => format!(", together with what stands at {there}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "    this would allow it{file}{how}:");
         for line in denial.access.grant(verdict.key, &named).lines() {
             let _ = writeln!(text, "      {line}");
         }

@@ -66,6 +66,16 @@ impl Access {
         }
     }
 
+    /// The key in a table of grants beneath which such a grant stands together with others; `None` where each stands by itself.
+    pub fn table(&self) -> Option<&'static str> {
+        match self {
+            Access::Digest { .. } => Some("digest"),
+            Access::Tasks { .. } => Some("tasks"),
+            Access::Variable { .. } => Some("environment"),
+            Access::Process { .. } | Access::Directory { .. } => None,
+        }
+    }
+
     /// The narrowest grant that would allow it, as lines of TOML; `grants` is the table of the key that it stands in.
     pub fn grant(&self, key: Key, grants: &str) -> String {
         let (header, entries) = self.parts(key, grants);

@@ -64,10 +64,12 @@ impl Key {
     /// A denial of `access`, for a reason that the guest may read.
     pub(super) fn denies(self, guest: String, access: Access) -> Denial {
         let line = access.line(self);
-        let operator = match line.len() {
-            _ if !access.can_be_granted() => format!("{guest}; no grant allows a path that is not absolute"),
-            0..=MAX_PROPOSAL => format!("{guest}; {} would need: {line}", self.owner()),
-            _ => format!("{guest}; it is {} that lacks the grant", self.owner()),
+        let operator = if !access.can_be_granted() {
+            format!("{guest}; no grant allows a path that is not absolute")
+        } else if line.len() <= MAX_PROPOSAL {
+            format!("{guest}; {} would need: {line}", self.owner())
+        } else {
+            format!("{guest}; it is {} that lacks the grant", self.owner())
         };
         Denial { guest, operator, access, key: Some(self) }
     }
