@@ -171,6 +171,19 @@ fn every_function_of_a_descriptor_does_what_it_says() {
 }
 
 #[test]
+fn what_is_written_without_asking_ends_the_program() {
+    let (builder, data) = granting("write = true");
+    let host = builder.start();
+    let mut client = host.connect();
+    client.reply("wasi-files unasked once 65536 1").is(["Ok(())"]);
+    assert_eq!(fs::metadata(data.join("once")).expect("a file").len(), 65_536);
+    // More than is ever permitted, and more while the first is still being written.
+    client.reply("wasi-files unasked long 65537 1").fails_with("trap");
+    client.reply("wasi-files unasked twice 65536 2").fails_with("trap");
+    assert_eq!(fs::metadata(data.join("long")).expect("a file").len(), 0);
+}
+
+#[test]
 fn a_directory_may_have_another_name() {
     let (builder, data) = granting("as = \"/data\"");
     let host = builder.start();
