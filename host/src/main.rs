@@ -2,6 +2,8 @@
 
 mod audit;
 mod bare;
+#[cfg(test)]
+mod built;
 mod capabilities;
 mod check;
 mod cli;

@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
+use crate::built;
 use crate::config::{Config, Overrides};
 use crate::dispatch::{Dispatcher, Host};
 use crate::engine::PoolSize;
@@ -360,15 +361,8 @@ impl<'a> Case<'a> {
 
 /// Copies a built guest, with this sidecar.
 fn copy(to: &Path, name: &str, sidecar: &str) -> PathBuf {
-    let built = |variable: &str, directory: &str| {
-        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(directory);
-        std::env::var_os(variable).map_or_else(default, PathBuf::from).join(format!("{name}.wasm"))
-    };
-    let places = [built("WASMLINE_TEST_FIXTURES", "fixtures"), built("WASMLINE_TEST_COMMANDS", "commands")];
-    let from = places.iter().find(|place| place.exists());
-    let from = from.unwrap_or_else(|| panic!("{name}.wasm is not built; run the tests with `cargo xtask test`"));
     let file = to.join(format!("{name}.wasm"));
-    fs::copy(from, &file).unwrap();
+    fs::copy(built::guest(name), &file).unwrap();
     fs::write(file.with_extension("toml"), sidecar).unwrap();
     file
 }

@@ -3,7 +3,6 @@
 mod behaviour;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use wasmparser::{Parser, Payload, Validator};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -11,6 +10,7 @@ use wit_parser::Resolve;
 
 use super::super::adapt::adapt;
 use super::unshim;
+use crate::built;
 
 /// A component of the usual form, piece by piece as wit-component writes it.
 const USUAL: &str = r#"(component
@@ -373,10 +373,8 @@ fn what_is_damaged_stays_as_it_is() {
 /// The shipped commands are why this is done, and the fixtures stand for what people write.
 #[test]
 fn what_is_shipped_is_instantiated_in_two_modules() {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let mut seen = 0;
-    for (variable, directory) in [("WASMLINE_TEST_COMMANDS", "commands"), ("WASMLINE_TEST_FIXTURES", "fixtures")] {
-        let directory = std::env::var_os(variable).map_or_else(|| target.join(directory), PathBuf::from);
+    for directory in built::directories() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
