@@ -316,7 +316,7 @@ impl Registry {
             Some(code) => Ok(Read::Ready(sidecar, code)),
             None => {
                 let (tenant, most) = (owner.tenant.name.clone(), owner.compile_jobs);
-                match self.queue.ask(Job { tenant, most, path: file.path.clone(), hash }) {
+                match self.queue.ask(Job { tenant, most, path: file.path.clone(), size: wasm.len(), hash }) {
                     Progress::Failed(fault) => return Err(of(&file.path)(fault)),
                     Progress::New => asked.push(hash),
                     Progress::UnderWay => {}

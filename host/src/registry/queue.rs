@@ -27,6 +27,8 @@ pub struct Job {
     pub most: usize,
     /// Where the file lies.
     pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: usize,
     /// Its content, by which it is known here.
     pub hash: blake3::Hash,
 }
@@ -167,7 +169,9 @@ impl State {
         let after = self.waiting.iter().filter(may).find(|(tenant, _)| **tenant > self.last);
         let tenant = after.or_else(|| self.waiting.iter().find(may))?.0.clone();
         let jobs = self.waiting.get_mut(&tenant)?;
-        let job = jobs.pop_front();
+        // Many small ones are done by the time of a large one, so none of them is to wait for that.
+        let (smallest, _) = jobs.iter().enumerate().min_by_key(|(_, job)| job.size)?;
+        let job = jobs.remove(smallest);
         if jobs.is_empty() {
             self.waiting.remove(&tenant);
         }
@@ -221,7 +225,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn job(tenant: &str, content: &str) -> Job {
-        Job { tenant: tenant.to_owned(), most: 1, path: content.into(), hash: blake3::hash(content.as_bytes()) }
+        let (path, hash) = (content.into(), blake3::hash(content.as_bytes()));
+        Job { tenant: tenant.to_owned(), most: 1, path, size: content.len(), hash }
     }
 
     /// A queue whose jobs report themselves, and wait until they are let go.
@@ -270,6 +275,20 @@ mod tests {
             go.send(()).unwrap();
         }
         assert_eq!(order.recv_timeout(LONG).unwrap(), "a2");
+    }
+
+    #[test]
+    fn the_smallest_of_a_tenant_is_next() {
+        let (queue, order, go) = gated(1);
+        let names = ["first", "as large as can be", "b", "large", "a"];
+        for name in names {
+            queue.ask(job("tenant", name));
+        }
+        let came = names.map(|_| {
+            go.send(()).unwrap();
+            order.recv_timeout(LONG).unwrap()
+        });
+        assert_eq!(came, ["first", "b", "a", "large", "as large as can be"]);
     }
 
     #[test]
