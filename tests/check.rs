@@ -44,6 +44,15 @@ fn what_is_asked_for_and_not_granted_is_named() {
 }
 
 #[test]
+fn a_socket_has_a_directory() {
+    let builder = HostBuilder::new();
+    let listener = |path: &str| format!("[[listener]]\nunix = \"{path}\"\ntenant = \"default\"\n");
+    let outcome = check(&builder, &listener("/no/directory/socket")).exited(1);
+    assert!(outcome.out().contains("there is no directory for /no/directory/socket"), "{}", outcome.out());
+    check(&builder, &listener(&builder.files().join("socket").display().to_string())).exited(0);
+}
+
+#[test]
 fn what_is_granted_and_not_there_is_named() {
     let builder = HostBuilder::new();
     let grants = "[tenants.default.grants]\ndigest.read = [\"/etc\", \"/no/sums\"]\n\

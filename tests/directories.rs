@@ -113,7 +113,7 @@ fn a_granted_directory_is_read_and_not_written() {
     assert_eq!(program.does("size", data.join("note")), "7");
     assert_eq!(program.line("open sub/note"), "done");
     refuses_changes(&host, &data, &data);
-    host.wait_for_log(&["denied", "the tenant would need: [[grants.directory]]", "write = true"]);
+    host.wait_for_log(&["denied", "the tenant would need: [[tenants.default.grants.directory]]", "write = true"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn grants_settings_and_limits_are_the_tenants() {
     let file = builder.file("abc", "abc");
     let args = [file.to_str().expect("a plain path")];
     let denied = run(&builder, &guests::command("comphash"), &args, "").exited(0);
-    denied.prints("An error occured : Not permitted\n").says(&["denied", "[grants.digest] read = "]);
+    denied.prints("An error occured : Not permitted\n").says(&["denied", "[tenants.default.grants.digest] read = "]);
     let builder = builder.may_hash("/").more("[tenants.default.settings.settings]\ncolour = 'red'");
     let sum = "File hash is : a9993e364706816aba3e25717850c26c9cd0d89d\n";
     run(&builder, &guests::command("comphash"), &args, "").exited(0).prints(sum);

@@ -88,7 +88,7 @@ impl Call {
     fn log_denial(&self, denial: &Denial) {
         let (tenant, command) = (&self.tenant().name, &self.command.name);
         match self.ledger.denied(denial) {
-            Entry::New => tracing::warn!(%tenant, %command, hint = denial.operator, "denied"),
+            Entry::New => tracing::warn!(%tenant, %command, hint = denial.hint(tenant), "denied"),
             Entry::FirstBeyond => tracing::warn!(%tenant, %command, "denied more than is told"),
             // A command that asks again and again does not fill the log with it.
             Entry::Again | Entry::Beyond => {}

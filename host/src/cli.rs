@@ -206,7 +206,7 @@ pub struct Serve {
     /// Configuration file. Without it `wasmline.toml` here, if there is one; else nothing is granted
     #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Address to listen on instead of the file's listeners; may be given several times [default: 127.0.0.1:9999]
+    /// Address to listen on instead of the file's listeners; IP:PORT, may be given several times [default: 127.0.0.1:9999]
     #[arg(long, value_name = "ADDR", env = "WASMLINE_LISTEN", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
     /// Directory of commands, instead of those of the tenant `default` [default: commands]

@@ -35,6 +35,9 @@ pub struct Report {
     /// TOML for the configuration: what its sidecar asks for, or else what its imports are for, with what only the operator
     /// knows left to fill in. Empty where it needs nothing.
     grants: String,
+    /// The tenant that they are for.
+    #[serde(skip)]
+    tenant: String,
 }
 
 /// Inspects a file, and says what it is.
@@ -78,6 +81,7 @@ fn inspect(path: &Path, tenant: &str) -> Result<Report, String> {
         metadata: metadata.sections,
         initial_memory: metadata.initial_memory,
         grants: wanted::grants(path, &imports, tenant)?,
+        tenant: tenant.to_owned(),
         imports,
         exports,
     })
@@ -112,11 +116,14 @@ impl Display for Report {
             "" => {
                 writeln!(f, "\nIt needs no grants.")?;
                 let looks = self.imports.iter().any(|import| import.starts_with("wasi:filesystem/preopens@"));
-                let hint = "It finds files only in directories that are granted, [[tenants.NAME.grants.directory]].";
-                if looks { writeln!(f, "{hint}") } else { Ok(()) }
+                if looks {
+                    let table = format!("[[tenants.{}.grants.directory]]", self.tenant);
+                    writeln!(f, "It finds files only in directories that are granted, {table}.")?;
+                }
+                Ok(())
             }
             grants => {
-                writeln!(f, "\nIt needs grants, in the configuration:\n\n{}", grants.trim_end())?;
+                writeln!(f, "\nIt may need grants, in the configuration:\n\n{}", grants.trim_end())?;
                 if grants.contains("\"/\"") {
                     writeln!(
                         f,

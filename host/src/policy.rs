@@ -278,20 +278,20 @@ mod tests {
     fn a_denial_says_what_did_not_fit_and_what_would() {
         let denial = spawn(&effective(TAIL, None), "/usr/bin/tail", &["-n", "500", "/var/log/x"]).unwrap_err();
         assert_eq!(denial.guest, "argument 2 of \"/usr/bin/tail\" is not a whole number from 1 to 100");
-        let line = r#"the tenant would need: [[grants.process]] program = "/usr/bin/tail", args = ["-n", "500", "/var/log/x"]"#;
-        assert!(denial.operator.ends_with(line), "{}", denial.operator);
+        let line = r#"the tenant would need: [[tenants.t.grants.process]] program = "/usr/bin/tail", args = ["-n", "500", "/var/log/x"]"#;
+        assert!(denial.hint("t").ends_with(line), "{}", denial.hint("t"));
     }
 
     #[test]
     fn digests_take_two_keys_too() {
         let both = effective("digest.read = ['/etc', '/srv']", Some("digest.read = ['/etc/ssl', '/srv/..x']"));
         assert_eq!(both.digest("/etc/ssl/certs/x").unwrap().root, Path::new("/etc"));
-        assert!(both.digest("/etc/hosts").unwrap_err().operator.contains("the command's sidecar would need"));
+        assert!(both.digest("/etc/hosts").unwrap_err().hint("t").contains("the command's sidecar would need"));
         assert!(
             both.digest("/usr/x")
                 .unwrap_err()
-                .operator
-                .contains(r#"the tenant would need: [grants.digest] read = ["/usr"]"#)
+                .hint("t")
+                .contains(r#"the tenant would need: [tenants.t.grants.digest] read = ["/usr"]"#)
         );
         let wider = effective("digest.read = ['/etc/ssl']", Some("digest.read = ['/']"));
         assert_eq!(wider.digest("/etc/ssl/x").unwrap().root, Path::new("/etc/ssl"));
@@ -331,14 +331,14 @@ mod tests {
         let denial = spawn(&effective("", None), "/bin/\"\\\n\x1b[2J", &[]).unwrap_err();
         assert_eq!(denial.guest, r#""/bin/\"\\\u000a\u001b[2J" is not granted"#);
         let denial = spawn(&effective("", None), "ls", &[]).unwrap_err();
-        assert_eq!(denial.operator, "\"ls\" is not granted; no grant allows a path that is not absolute");
+        assert_eq!(denial.hint("t"), "\"ls\" is not granted; no grant allows a path that is not absolute");
         let long = "é".repeat(1 << 20);
         for denial in [
             spawn(&effective("", None), &format!("/{long}"), &[&long]).unwrap_err(),
             effective("", None).digest(&format!("/{long}/x")).unwrap_err(),
         ] {
-            assert!(denial.guest.len() < 1000 && denial.operator.len() < 1000, "{}", denial.operator.len());
-            assert!(denial.operator.ends_with("it is the tenant that lacks the grant"), "{}", denial.operator);
+            assert!(denial.guest.len() < 1000 && denial.hint("t").len() < 1000, "{}", denial.hint("t").len());
+            assert!(denial.hint("t").ends_with("it is the tenant that lacks the grant"), "{}", denial.hint("t"));
         }
     }
 
@@ -346,7 +346,8 @@ mod tests {
     fn what_is_proposed_would_do() {
         let args = ["-n", "say \"hi\"\n", r"c:\x", "é"];
         let denial = spawn(&effective("", None), "/bin/x", &args).unwrap_err();
-        let (_, line) = denial.operator.split_once("[[grants.process]] ").unwrap();
+        let hint = denial.hint("t");
+        let (_, line) = hint.split_once("[[tenants.t.grants.process]] ").unwrap();
         let added = effective(&format!("process = [{{ {line} }}]"), None);
         assert!(spawn(&added, "/bin/x", &args).is_ok(), "{line}");
     }

@@ -14,6 +14,7 @@ mod tls;
 mod tokens;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,12 @@ fn watch(kind: SignalKind) -> Result<Signal, String> {
 
 /// What is wrong with the files of the configuration's listeners, without opening any.
 pub fn check(config: &Config) -> Vec<(&Endpoint, String)> {
-    let problem = |listener| Entrance::new("", listener).err();
+    let problem = |listener: &Listener| match &listener.place {
+        Endpoint::Unix { path, .. } if !path.parent().is_some_and(Path::is_dir) => {
+            Some(format!("there is no directory for {}", path.display()))
+        }
+        _ => Entrance::new("", listener).err(),
+    };
     config.listeners.iter().filter_map(|listener| Some((&listener.place, problem(listener)?))).collect()
 }
 

@@ -177,6 +177,12 @@ impl Needs {
         text.trim_start().to_owned()
     }
 
+    /// What the lines wanted. Where they tell what they need of something, what a sidecar asks for of it is left out: that is
+    /// as wide as its author could not know better.
+    fn accesses(&self) -> impl Iterator<Item = &Access> {
+        self.used.iter().chain(&self.denied)
+    }
+
     fn processes(&self, text: &mut String, table: &str) {
         let runs = |from: &BTreeSet<Access>| {
             let runs = from.iter().filter_map(|access| match access {
@@ -187,7 +193,11 @@ impl Needs {
             generalise::processes(runs.iter().map(|(program, args)| (&**program, &**args)))
         };
         let used = runs(&self.used);
-        let wished = self.wished.iter().flat_map(|grants| grants.process.clone());
+        let is_told = |wish: &ProcessGrant| {
+            self.accesses()
+                .any(|access| matches!(access, Access::Process { program, .. } if wish.program == Path::new(program)))
+        };
+        let wished = self.wished.iter().flat_map(|grants| &grants.process).filter(|wish| !is_told(wish)).cloned();
         let denied: Vec<ProcessGrant> = runs(&self.denied).into_iter().chain(wished).collect();
         let fresh = denied.iter().filter(|rule| !used.contains(rule));
         for (rule, note) in used.iter().map(|rule| (rule, "")).chain(fresh.map(|rule| (rule, DENIED))) {
@@ -213,7 +223,10 @@ impl Needs {
             generalise::directories(files.iter().map(String::as_str))
         };
         let used = files(&self.used);
-        let wished = self.wished.iter().flat_map(|grants| grants.digest.read.clone());
+        let is_told = |wish: &Path| {
+            self.accesses().any(|access| matches!(access, Access::Digest { path } if Path::new(path).starts_with(wish)))
+        };
+        let wished = self.wished.iter().flat_map(|grants| &grants.digest.read).filter(|wish| !is_told(wish)).cloned();
         let denied = generalise::outermost(files(&self.denied).into_iter().chain(wished));
         let denied: Vec<_> = denied.iter().filter(|root| !used.iter().any(|used| root.starts_with(used))).collect();
         if used.is_empty() && denied.is_empty() {
@@ -374,6 +387,13 @@ mod tests {
         assert!(grants.directory[0].write && grants.environment.contains_key("A B"));
         assert!(grants.tasks.list && grants.tasks.stop);
         assert_eq!(text.matches(DENIED).count(), 7, "{text}");
+        let narrow = suggested(&[
+            denial(serde_json::json!({"kind": "digest", "path": "/root/x"}), "tenant"),
+            denial(tail("1", "/x"), "tenant"),
+            vain("[tenants.t.grants.digest]\nread = [\"/\"]"),
+            vain("[[tenants.t.grants.process]]\nprogram = \"/usr/bin/tail\"\nargs = [{ any = true }]"),
+        ]);
+        assert!(!narrow.contains("any") && !narrow.contains("\"/\""), "the sidecar's wish is no need: {narrow}");
         assert!(text.contains("# The sidecar of `c` does not ask for this"), "{text}");
         assert!(text.contains("#   [grants.digest]\n#   read = [\n#     \"/srv\","), "{text}");
     }

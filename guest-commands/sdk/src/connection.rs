@@ -26,7 +26,7 @@ pub fn write(bytes: impl AsRef<[u8]>) -> Result<(), Error> {
 /// Appends formatted text to the reply: what [`reply!`](crate::reply!) calls.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_fmt(text: fmt::Arguments) -> Result<(), Error> {
     match text.as_str() {
         Some(text) => write(text),

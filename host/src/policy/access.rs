@@ -83,8 +83,8 @@ impl Access {
     }
 
     /// The same in one line, as a message has it.
-    pub fn line(&self, key: Key) -> String {
-        let (header, entries) = self.parts(key, "grants");
+    pub fn line(&self, key: Key, grants: &str) -> String {
+        let (header, entries) = self.parts(key, grants);
         format!("{header} {}", entries.join(", "))
     }
 

@@ -8,13 +8,11 @@ const MAX_QUOTE: usize = 200;
 /// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
 const MAX_PROPOSAL: usize = 2000;
 
-/// Why something is not allowed, in two messages.
+/// Why something is not allowed. The guest is told one thing, and the operator another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
     /// What the guest is told. Names nothing that the guest did not name, but for the range of a number.
     pub guest: String,
-    /// What the operator is told: whose grants lack it, and the line that would allow it.
-    pub operator: String,
     /// What the command wanted.
     pub access: Access,
     /// Whose grants lack it; `None` where no grant would help.
@@ -34,8 +32,27 @@ impl Denial {
     /// A path that is granted by its spelling, and leads over a symbolic link.
     pub fn link(path: &str, access: Access) -> Denial {
         let guest = format!("{} leads over a symbolic link, or out of what is granted", quoted(path));
-        let operator = format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
-        Denial { guest, operator, access, key: None }
+        Denial { guest, access, key: None }
+    }
+
+    /// What the operator is told: whose grants lack it, and the line that would allow it, as it stands in the file of that
+    /// key.
+    pub fn hint(&self, tenant: &str) -> String {
+        let Denial { guest, access, key } = self;
+        let Some(key) = key else {
+            return format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
+        };
+        if !access.can_be_granted() {
+            return format!("{guest}; no grant allows a path that is not absolute");
+        }
+        let (owner, grants) = match key {
+            Key::Tenant => ("the tenant", format!("tenants.{tenant}.grants")),
+            Key::Sidecar => ("the command's sidecar", "grants".to_owned()),
+        };
+        match access.line(*key, &grants) {
+            line if line.len() <= MAX_PROPOSAL => format!("{guest}; {owner} would need: {line}"),
+            _ => format!("{guest}; it is {owner} that lacks the grant"),
+        }
     }
 }
 
@@ -63,28 +80,13 @@ impl Key {
 
     /// A denial of `access`, for a reason that the guest may read.
     pub(super) fn denies(self, guest: String, access: Access) -> Denial {
-        let line = access.line(self);
-        let operator = if !access.can_be_granted() {
-            format!("{guest}; no grant allows a path that is not absolute")
-        } else if line.len() <= MAX_PROPOSAL {
-            format!("{guest}; {} would need: {line}", self.owner())
-        } else {
-            format!("{guest}; it is {} that lacks the grant", self.owner())
-        };
-        Denial { guest, operator, access, key: Some(self) }
+        Denial { guest, access, key: Some(self) }
     }
 
     pub(super) fn participle(self) -> &'static str {
         match self {
             Key::Tenant => "granted",
             Key::Sidecar => "asked for by this command",
-        }
-    }
-
-    fn owner(self) -> &'static str {
-        match self {
-            Key::Tenant => "the tenant",
-            Key::Sidecar => "the command's sidecar",
         }
     }
 }
