@@ -111,6 +111,14 @@ pub struct Loaded {
     pub asked: Vec<blake3::Hash>,
 }
 
+impl Loaded {
+    /// The commands that this reading was the first to ask for.
+    pub fn asked_commands(&self) -> impl Iterator<Item = &str> {
+        let asked = self.table.pending.iter().filter(|(_, (_, hash))| self.asked.contains(hash));
+        asked.map(|(name, _)| name.as_str())
+    }
+}
+
 /// The configuration that a table is made for.
 pub struct Owner<'a> {
     /// The tenant.

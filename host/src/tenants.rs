@@ -30,6 +30,8 @@ use share::Cpu;
 
 /// How long a reading waits for the compiler before it takes what there is. Most commands are compiled in a tenth of it.
 const GRACE: Duration = Duration::from_millis(500);
+/// Commands that are named at most of those that are being compiled.
+const NAMED: usize = 8;
 /// How long it waits where nothing can go on without: longer than all compilations together may take.
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -285,6 +287,13 @@ pub fn load(
     Ok(read.into_iter().map(take).collect())
 }
 
+/// Says which files are being compiled. An interpreter of 20 MiB takes the better part of a minute, in which nothing else is
+/// said of it.
+fn tell_of_compiling<'a>(files: usize, loaded: impl Iterator<Item = &'a Loaded>) {
+    let commands: Vec<&str> = loaded.flat_map(Loaded::asked_commands).take(NAMED).collect();
+    tracing::info!(files, commands = commands.join(" "), "compiling what is not in the cache yet");
+}
+
 /// Reads the tenants' directories because something in them seems to have changed. True when some file is still being
 /// written, so that it is worth looking again. Blocks while it reads, and a while for what has to be compiled; who has
 /// nothing to wait for does not.
@@ -305,7 +314,7 @@ pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
     }
     let asked: Vec<_> = waiting.iter().flat_map(|(_, loaded)| loaded.asked.iter().copied()).collect();
     if !asked.is_empty() {
-        tracing::info!(files = asked.len(), "compiling what is not in the cache yet");
+        tell_of_compiling(asked.len(), waiting.iter().map(|(_, loaded)| loaded));
     }
     registry.wait(&asked, GRACE);
     for (tenant, loaded) in waiting {
@@ -327,8 +336,7 @@ fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, until: Instant) -> Vec<(
         if asked.is_empty() {
             return read;
         }
-        // An interpreter of 20 MiB takes the better part of a minute, in which nothing else is said.
-        tracing::info!(files = asked.len(), "compiling what is not in the cache yet");
+        tell_of_compiling(asked.len(), read.iter().map(|(_, loaded)| loaded));
         registry.wait(&asked, until.saturating_duration_since(Instant::now()));
         for (tenant, loaded) in read.iter_mut().filter(|(_, loaded)| loaded.compiling) {
             // On top of what this reading has found, so that a file which was refused is not compiled again in vain.
