@@ -217,7 +217,7 @@ fn a_thousand_commands_at_the_start() {
         host.log().lines().find(|line| line.contains("compiling what is not in the cache yet")).map(str::to_owned)
     };
     let told = start("nothing in the cache").expect("it says so");
-    assert!(told.contains("files=1002") && told.contains("commands=\"c0 c1 c10 c100 c101 c102 c103 c104\""), "{told}");
+    assert!(told.contains("files=1002") && told.contains(" c0 c1 c10 ") && told.contains(" …\""), "{told}");
     assert_eq!(start("all in the cache"), None);
 }
 

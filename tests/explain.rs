@@ -86,7 +86,7 @@ fn what_is_denied_is_denied_with_the_lines_that_would_allow_it() {
             "denied",
             "  tenant `web`: argument 2 of \"/usr/bin/tail\" is not a whole number from 1 to 100; the closest rule is \
              CONFIG:5, tenants.web.grants.process[1]",
-            "    this would allow it in CONFIG:",
+            "    this would allow it in CONFIG, together with what stands at CONFIG:3:",
             "      [[tenants.web.grants.process]]",
             "      program = \"/usr/bin/tail\"",
             "      args = [\"-n\", \"500\", \"/var/log/x\"]",
@@ -156,10 +156,27 @@ fn both_keys_are_explained() {
             "  tenant `web`: allows it by CONFIG:3, tenants.web.grants.process[0]",
             "  command `echo`: \"/bin/date\" takes more than 0 arguments here; the closest rule is SIDECAR:3, \
              grants.process[0]",
-            "    this would allow it in SIDECAR:",
+            "    this would allow it in SIDECAR, together with what stands at SIDECAR:3:",
             "      [[grants.process]]",
             "      program = \"/bin/date\"",
             "      args = []",
+        ],
+    );
+}
+
+#[test]
+fn a_table_that_is_there_is_not_proposed_anew() {
+    let explained = with("grants.environment.HOME = \"/\"\n", Some("[grants]\ndigest.read = [\"/etc\"]\n"));
+    explained.says(
+        "variable HOME",
+        1,
+        &[
+            "denied",
+            "  tenant `web`: allows it by CONFIG:3, tenants.web.grants.environment.HOME",
+            "  command `echo`: the variable \"HOME\" is not asked for by this command",
+            "    this would allow it in SIDECAR, together with what stands at SIDECAR:1:",
+            "      [grants]",
+            "      environment = [\"HOME\"]",
         ],
     );
 }

@@ -310,7 +310,7 @@ fn nobody_sees_or_stops_what_is_not_granted() {
     let mut client = host.connect();
     let id = number(&mut client, "sleeper 600000");
     assert_eq!(client.reply(format!("kill {id}")).lines, ["error: failed: not permitted"]);
-    host.wait_for_log(&["denied", "command=kill", ".grants.tasks] stop = true"]);
+    host.wait_for_log(&["denied", "command=kill", "[tenants.default.grants.tasks] stop = true"]);
     let mut other = other(&host);
     assert_eq!(other.reply("ps").lines, ["error: failed: not permitted"]);
     assert_eq!(other.reply(format!("kill {id}")).lines, ["error: failed: not permitted"]);

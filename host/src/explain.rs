@@ -74,8 +74,8 @@ fn explain(arguments: &Explain) -> Result<Answer, String> {
 fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&Source>, table: Vec<Step>) {
     let named = shown(&table);
     let there = verdict.denial.as_ref().and_then(|denial| {
-        let key = Step::from(denial.access.table()?);
-        source?.place(&table.iter().cloned().chain([key]).collect::<Vec<_>>())
+        let key = denial.access.table(verdict.key).map(Step::from);
+        source?.place(&table.iter().cloned().chain(key).collect::<Vec<_>>())
     });
     let place = verdict.rule.as_ref().map(|rule| {
         let steps: Vec<Step> = table.into_iter().chain(rule.iter().cloned()).collect();
@@ -94,7 +94,8 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
     let Some(denial) = &verdict.denial else { return };
     if denial.access.can_be_granted() {
         let file = source.map_or_else(String::new, |source| format!(" in {}", source.path.display()));
-        // What is pasted without a look at what is there may be refused: one directory of a name, one table of a name.
+        // What is pasted without a look at what is there may be refused: one directory of a name, one table of a name, and no
+        // further item of an array that stands in one line.
         let how = match (&denial.access, place, there) {
             (Access::Directory { .. }, Some(place), _) => format!(", in place of {place}"),
             (_, _, Some(there)) => format!(", together with what stands at {there}"),

@@ -17,7 +17,7 @@ mod tries;
 mod unshim;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -112,10 +112,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The commands that this reading was the first to ask for.
-    pub fn asked_commands(&self) -> impl Iterator<Item = &str> {
-        let asked = self.table.pending.iter().filter(|(_, (_, hash))| self.asked.contains(hash));
-        asked.map(|(name, _)| name.as_str())
+    /// The commands that this reading was the first to ask for, with the lengths of their files in bytes.
+    pub fn asked_commands(&self) -> impl Iterator<Item = (&str, u64)> {
+        let hashes: HashSet<_> = self.asked.iter().collect();
+        let asked = self.table.pending.iter().filter(move |(_, (_, hash))| hashes.contains(hash));
+        asked.map(|(name, (stamps, _))| (name.as_str(), stamps.size()))
     }
 }
 

@@ -14,7 +14,6 @@ mod tls;
 mod tokens;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,7 +93,9 @@ fn watch(kind: SignalKind) -> Result<Signal, String> {
 /// What is wrong with the files of the configuration's listeners, without opening any.
 pub fn check(config: &Config) -> Vec<(&Endpoint, String)> {
     let problem = |listener: &Listener| match &listener.place {
-        Endpoint::Unix { path, .. } if !path.parent().is_some_and(Path::is_dir) => {
+        Endpoint::Unix { path, .. }
+            if path.parent().is_some_and(|directory| directory.try_exists().is_ok_and(|is| !is)) =>
+        {
             Some(format!("there is no directory for {}", path.display()))
         }
         _ => Entrance::new("", listener).err(),

@@ -17,6 +17,9 @@ use crate::policy::{Access, Grants, ProcessGrant, toml_string};
 /// Says of an entry that nobody had it yet.
 const DENIED: &str = "   # was denied";
 
+/// Begins a note of what a sidecar asks for beside what lines needed.
+const MORE: &str = "# A sidecar asks for more:";
+
 /// The records that tell of grants.
 const EVENTS: [&str; 3] = ["invocation", "denial", "would-be-denied"];
 
@@ -177,8 +180,8 @@ impl Needs {
         text.trim_start().to_owned()
     }
 
-    /// What the lines wanted. Where they tell what they need of something, what a sidecar asks for of it is left out: that is
-    /// as wide as its author could not know better.
+    /// What the lines wanted. Where it tells what they need of a program or a directory, what a sidecar asks for of that is
+    /// only noted: its author may not know the machine, and so ask for all of it.
     fn accesses(&self) -> impl Iterator<Item = &Access> {
         self.used.iter().chain(&self.denied)
     }
@@ -197,7 +200,8 @@ impl Needs {
             self.accesses()
                 .any(|access| matches!(access, Access::Process { program, .. } if wish.program == Path::new(program)))
         };
-        let wished = self.wished.iter().flat_map(|grants| &grants.process).filter(|wish| !is_told(wish)).cloned();
+        let (noted, wished): (Vec<_>, Vec<_>) =
+            self.wished.iter().flat_map(|grants| &grants.process).cloned().partition(is_told);
         let denied: Vec<ProcessGrant> = runs(&self.denied).into_iter().chain(wished).collect();
         let fresh = denied.iter().filter(|rule| !used.contains(rule));
         for (rule, note) in used.iter().map(|rule| (rule, "")).chain(fresh.map(|rule| (rule, DENIED))) {
@@ -208,6 +212,11 @@ impl Needs {
                 toml_string(&rule.program.to_string_lossy())
             );
             let _ = writeln!(text, "args = [{}]", args.join(", "));
+        }
+        for ProcessGrant { program, args } in noted {
+            let (program, args) = (toml_string(&program.to_string_lossy()), args.iter().map(ToString::to_string));
+            let args = args.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(text, "{MORE} program = {program}, args = [{args}]");
         }
     }
 
@@ -223,10 +232,11 @@ impl Needs {
             generalise::directories(files.iter().map(String::as_str))
         };
         let used = files(&self.used);
-        let is_told = |wish: &Path| {
+        let is_told = |wish: &PathBuf| {
             self.accesses().any(|access| matches!(access, Access::Digest { path } if Path::new(path).starts_with(wish)))
         };
-        let wished = self.wished.iter().flat_map(|grants| &grants.digest.read).filter(|wish| !is_told(wish)).cloned();
+        let (noted, wished): (Vec<_>, Vec<_>) =
+            self.wished.iter().flat_map(|grants| &grants.digest.read).cloned().partition(is_told);
         let denied = generalise::outermost(files(&self.denied).into_iter().chain(wished));
         let denied: Vec<_> = denied.iter().filter(|root| !used.iter().any(|used| root.starts_with(used))).collect();
         if used.is_empty() && denied.is_empty() {
@@ -235,6 +245,9 @@ impl Needs {
         let _ = writeln!(text, "\n[{table}.digest]\nread = [");
         for (root, note) in used.iter().map(|root| (root, "")).chain(denied.into_iter().map(|root| (root, DENIED))) {
             let _ = writeln!(text, "  {},{note}", toml_string(&root.to_string_lossy()));
+        }
+        for root in noted {
+            let _ = writeln!(text, "  {MORE} {}", toml_string(&root.to_string_lossy()));
         }
         let _ = writeln!(text, "]");
     }
@@ -393,7 +406,10 @@ mod tests {
             vain("[tenants.t.grants.digest]\nread = [\"/\"]"),
             vain("[[tenants.t.grants.process]]\nprogram = \"/usr/bin/tail\"\nargs = [{ any = true }]"),
         ]);
-        assert!(!narrow.contains("any") && !narrow.contains("\"/\""), "the sidecar's wish is no need: {narrow}");
+        let grants = grants_in(&narrow, "t").unwrap_or_else(|| panic!("{narrow}"));
+        assert_eq!(grants.digest.read, [PathBuf::from("/root")], "{narrow}");
+        assert!(grants.process.len() == 1 && grants.process[0].args.len() == 3, "{narrow}");
+        assert_eq!(narrow.matches(MORE).count(), 2, "{narrow}");
         assert!(text.contains("# The sidecar of `c` does not ask for this"), "{text}");
         assert!(text.contains("#   [grants.digest]\n#   read = [\n#     \"/srv\","), "{text}");
     }

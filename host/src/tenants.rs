@@ -5,6 +5,7 @@ mod gate;
 mod share;
 mod threads;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -287,11 +288,14 @@ pub fn load(
     Ok(read.into_iter().map(take).collect())
 }
 
-/// Says which files are being compiled. An interpreter of 20 MiB takes the better part of a minute, in which nothing else is
-/// said of it.
+/// Says which files are being compiled, those that take longest first: an interpreter of 20 MiB may take the better part of a
+/// minute, in which nothing else is said of it.
 fn tell_of_compiling<'a>(files: usize, loaded: impl Iterator<Item = &'a Loaded>) {
-    let commands: Vec<&str> = loaded.flat_map(Loaded::asked_commands).take(NAMED).collect();
-    tracing::info!(files, commands = commands.join(" "), "compiling what is not in the cache yet");
+    let mut commands: Vec<_> = loaded.flat_map(Loaded::asked_commands).collect();
+    commands.sort_by_key(|(_, size)| Reverse(*size));
+    let more = if commands.len() > NAMED { " …" } else { "" };
+    let names: Vec<&str> = commands.iter().take(NAMED).map(|(name, _)| *name).collect();
+    tracing::info!(files, commands = format!("{}{more}", names.join(" ")), "compiling what is not in the cache yet");
 }
 
 /// Reads the tenants' directories because something in them seems to have changed. True when some file is still being

@@ -66,13 +66,14 @@ impl Access {
         }
     }
 
-    /// The key in a table of grants beneath which such a grant stands together with others; `None` where each stands by itself.
-    pub fn table(&self) -> Option<&'static str> {
+    /// The key in a table of grants under which such a grant stands together with others; `None` for the table itself.
+    pub fn table(&self, key: Key) -> Option<&'static str> {
         match self {
+            Access::Process { .. } => Some("process"),
             Access::Digest { .. } => Some("digest"),
+            Access::Directory { .. } => Some("directory"),
             Access::Tasks { .. } => Some("tasks"),
-            Access::Variable { .. } => Some("environment"),
-            Access::Process { .. } | Access::Directory { .. } => None,
+            Access::Variable { .. } => (key == Key::Tenant).then_some("environment"),
         }
     }
 

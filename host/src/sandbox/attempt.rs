@@ -60,18 +60,20 @@ impl Attempt {
             None => Trial::of(&self.pre, call)?,
         };
         let result = trial.call(self.run, &call.task.args)?;
-        ready::want(&call.command);
+        if self.may_be_made_ahead() {
+            ready::want(&call.command);
+        }
         Ok((trial, result))
+    }
+
+    fn may_be_made_ahead(&self) -> bool {
+        self.is_made_ahead && self.failures.load(Ordering::Relaxed) < MOST_FAILURES
     }
 
     /// Makes an instance for a line that has not come yet, where that can be.
     pub fn ahead(&self) -> Option<Trial> {
-        let failures = self.failures.load(Ordering::Relaxed);
-        if !self.is_made_ahead || failures >= MOST_FAILURES {
-            return None;
-        }
         // Counted beforehand, for there is nobody here whose panic it would be.
-        self.failures.store(failures + 1, Ordering::Relaxed);
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let made = catch_unwind(AssertUnwindSafe(|| Trial::ahead(&self.pre))).ok()?.ok()?;
         self.failures.store(0, Ordering::Relaxed);
         Some(made)
