@@ -81,15 +81,11 @@ pub fn running(pool: PoolSize, size: Size) -> Result<Engine> {
     let mut config = shared_config();
     let (slots, keep_resident, scan) = match size {
         // Wiping two pages of wasm costs less than asking the kernel which parts of them were touched.
-        Size::Small => (pool.invocations, SMALL_MEMORY, Enabled::No),
+        Size::Small => (pool.invocations.saturating_add(pool.ahead), SMALL_MEMORY, Enabled::No),
         Size::Large => (pool.large, KEEP_RESIDENT, if pool.page_scan { Enabled::Auto } else { Enabled::No }),
     };
     // A store keeps the stack that it had, so one that is kept takes as much as one that runs.
-    let beside = match size {
-        Size::Small => pool.kept + pool.ahead,
-        Size::Large => pool.kept,
-    };
-    let slots = u32::try_from(slots.saturating_add(beside)).unwrap_or(u32::MAX);
+    let slots = u32::try_from(slots.saturating_add(pool.kept)).unwrap_or(u32::MAX);
     // A slot that goes from one command to another is mapped anew, so each command has one of its own as long as there are
     // any. For large ones that would be too much memory.
     let warm = if size == Size::Small { slots } else { WARM_LARGE };

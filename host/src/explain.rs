@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::cli::{self, Explain};
 use crate::config::{Config, Document, Overrides, Tenant};
-use crate::policy::{Access, Asked, Effective, Key, Step, Verdict};
+use crate::policy::{Access, Asked, Effective, Key, NOT_ABSOLUTE, Step, Verdict};
 use crate::registry::sidecar::Sidecar;
 
 /// The exit status where there is no answer.
@@ -106,7 +106,7 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
             let _ = writeln!(text, "      {line}");
         }
     } else {
-        let _ = writeln!(text, "    no grant allows a path that is not absolute");
+        let _ = writeln!(text, "    {NOT_ABSOLUTE}");
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use wit_component::{DecodedWasm, decode};
 
 use crate::cli::{self, Inspect, Output};
+use crate::policy::Key;
 use crate::registry::kind::Kind;
 use crate::registry::metadata::Metadata;
 use crate::registry::{adapt, read_wasm};
@@ -117,8 +118,8 @@ impl Display for Report {
                 writeln!(f, "\nIt needs no grants.")?;
                 let looks = self.imports.iter().any(|import| import.starts_with("wasi:filesystem/preopens@"));
                 if looks {
-                    let table = format!("[[tenants.{}.grants.directory]]", self.tenant);
-                    writeln!(f, "It finds files only in directories that are granted, {table}.")?;
+                    let table = Key::Tenant.table(&self.tenant);
+                    writeln!(f, "It finds files only in directories that are granted, [[{table}.directory]].")?;
                 }
                 Ok(())
             }

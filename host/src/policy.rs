@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::access::Access;
-pub use self::denial::{Denial, Key, toml_string};
+pub use self::denial::{Denial, Key, NOT_ABSOLUTE, toml_string};
 pub use self::directories::Preopen;
 pub use self::fit::{Beneath, whole_number};
 pub use self::grants::{Grants, ProcessGrant, Wishes};

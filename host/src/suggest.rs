@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cli::{self, Suggest};
-use crate::policy::{Access, Grants, ProcessGrant, toml_string};
+use crate::policy::{Access, Grants, Key, ProcessGrant, toml_string};
 
 /// Says of an entry that nobody had it yet.
 const DENIED: &str = "   # was denied";
@@ -146,7 +146,7 @@ impl Needs {
         if self.hashed > 0 {
             let _ = writeln!(text, "# {} accesses are recorded as hashes and are not among it.", self.hashed);
         }
-        let table = format!("tenants.{tenant}.grants");
+        let table = Key::Tenant.table(tenant);
         self.processes(&mut text, &table);
         self.digests(&mut text, &table);
         self.directories(&mut text, &table);
@@ -174,7 +174,7 @@ impl Needs {
         self.digests(&mut text, "grants");
         for access in &self.used {
             if let Access::Directory { .. } | Access::Variable { .. } | Access::Tasks { .. } = access {
-                let _ = writeln!(text, "\n{}", access.grant(crate::policy::Key::Sidecar, "grants"));
+                let _ = writeln!(text, "\n{}", access.grant(Key::Sidecar, "grants"));
             }
         }
         text.trim_start().to_owned()
@@ -205,18 +205,10 @@ impl Needs {
         let denied: Vec<ProcessGrant> = runs(&self.denied).into_iter().chain(wished).collect();
         let fresh = denied.iter().filter(|rule| !used.contains(rule));
         for (rule, note) in used.iter().map(|rule| (rule, "")).chain(fresh.map(|rule| (rule, DENIED))) {
-            let args: Vec<String> = rule.args.iter().map(ToString::to_string).collect();
-            let _ = writeln!(
-                text,
-                "\n[[{table}.process]]{note}\nprogram = {}",
-                toml_string(&rule.program.to_string_lossy())
-            );
-            let _ = writeln!(text, "args = [{}]", args.join(", "));
+            let _ = writeln!(text, "\n[[{table}.process]]{note}\n{}", rule.entries().join("\n"));
         }
-        for ProcessGrant { program, args } in noted {
-            let (program, args) = (toml_string(&program.to_string_lossy()), args.iter().map(ToString::to_string));
-            let args = args.collect::<Vec<_>>().join(", ");
-            let _ = writeln!(text, "{MORE} program = {program}, args = [{args}]");
+        for wish in noted {
+            let _ = writeln!(text, "{MORE} {}", wish.entries().join(", "));
         }
     }
 
@@ -359,6 +351,14 @@ mod tests {
         serde_json::json!({"kind": "process", "program": "/usr/bin/tail", "args": ["-n", lines, file]})
     }
 
+    fn denial(access: Value, key: &str) -> Value {
+        serde_json::json!({"event": "denial", "tenant": "t", "command": "c", "key": key, "access": access})
+    }
+
+    fn vain(grant: &str) -> Value {
+        serde_json::json!({"event": "would-be-denied", "tenant": "t", "command": "c", "key": "tenant", "grant": grant})
+    }
+
     #[test]
     fn runs_become_rules() {
         let text = suggested(&[
@@ -379,8 +379,6 @@ mod tests {
 
     #[test]
     fn what_was_denied_is_marked_and_can_be_pasted() {
-        let denial = |access: Value, key: &str| serde_json::json!({"event": "denial", "tenant": "t", "command": "c", "key": key, "access": access});
-        let vain = |grant: &str| serde_json::json!({"event": "would-be-denied", "tenant": "t", "command": "c", "key": "tenant", "grant": grant});
         let text = suggested(&[
             ran(serde_json::json!([{"kind": "digest", "path": "/etc/hosts"}])),
             denial(serde_json::json!({"kind": "digest", "path": "/root/x"}), "tenant"),
@@ -400,6 +398,12 @@ mod tests {
         assert!(grants.directory[0].write && grants.environment.contains_key("A B"));
         assert!(grants.tasks.list && grants.tasks.stop);
         assert_eq!(text.matches(DENIED).count(), 7, "{text}");
+        assert!(text.contains("# The sidecar of `c` does not ask for this"), "{text}");
+        assert!(text.contains("#   [grants.digest]\n#   read = [\n#     \"/srv\","), "{text}");
+    }
+
+    #[test]
+    fn what_a_sidecar_asks_for_beside_it_is_noted() {
         let narrow = suggested(&[
             denial(serde_json::json!({"kind": "digest", "path": "/root/x"}), "tenant"),
             denial(tail("1", "/x"), "tenant"),
@@ -410,7 +414,5 @@ mod tests {
         assert_eq!(grants.digest.read, [PathBuf::from("/root")], "{narrow}");
         assert!(grants.process.len() == 1 && grants.process[0].args.len() == 3, "{narrow}");
         assert_eq!(narrow.matches(MORE).count(), 2, "{narrow}");
-        assert!(text.contains("# The sidecar of `c` does not ask for this"), "{text}");
-        assert!(text.contains("#   [grants.digest]\n#   read = [\n#     \"/srv\","), "{text}");
     }
 }

@@ -153,7 +153,7 @@ fn denial<'a>(origin: &'a Origin<'_>, denied: &'a Denied) -> Denial<'a> {
             _ => named(origin, access),
         }),
         reason: full.then(|| denied.reason.clone()),
-        grant: grant.map(|(access, key)| access.grant(key, &table(origin, key))),
+        grant: grant.map(|(access, key)| access.grant(key, &key.table(origin.tenant))),
         times: denied.times,
     }
 }
@@ -164,7 +164,7 @@ fn in_vain<'a>(origin: &'a Origin<'_>, unmet: &Unmet, time: SystemTime) -> Denia
         key: Some(key_name(Key::Tenant)),
         access: None,
         reason: Some(unmet.to_string()),
-        grant: Some(unmet.grant(&table(origin, Key::Tenant))),
+        grant: Some(unmet.grant(&Key::Tenant.table(origin.tenant))),
         times: 1,
     }
 }
@@ -180,14 +180,6 @@ fn key_name(key: Key) -> &'static str {
     match key {
         Key::Tenant => "tenant",
         Key::Sidecar => "sidecar",
-    }
-}
-
-/// The table that a grant belongs in.
-fn table(origin: &Origin<'_>, key: Key) -> String {
-    match key {
-        Key::Tenant => format!("tenants.{}.grants", origin.tenant),
-        Key::Sidecar => "grants".to_owned(),
     }
 }
 

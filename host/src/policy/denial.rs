@@ -8,6 +8,9 @@ const MAX_QUOTE: usize = 200;
 /// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
 const MAX_PROPOSAL: usize = 2000;
 
+/// Why no grant could allow an access.
+pub const NOT_ABSOLUTE: &str = "no grant allows a path that is not absolute";
+
 /// Why something is not allowed. The guest is told one thing, and the operator another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -43,13 +46,13 @@ impl Denial {
             return format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
         };
         if !access.can_be_granted() {
-            return format!("{guest}; no grant allows a path that is not absolute");
+            return format!("{guest}; {NOT_ABSOLUTE}");
         }
-        let (owner, grants) = match key {
-            Key::Tenant => ("the tenant", format!("tenants.{tenant}.grants")),
-            Key::Sidecar => ("the command's sidecar", "grants".to_owned()),
+        let owner = match key {
+            Key::Tenant => "the tenant",
+            Key::Sidecar => "the command's sidecar",
         };
-        match access.line(*key, &grants) {
+        match access.line(*key, &key.table(tenant)) {
             line if line.len() <= MAX_PROPOSAL => format!("{guest}; {owner} would need: {line}"),
             _ => format!("{guest}; it is {owner} that lacks the grant"),
         }
@@ -57,6 +60,14 @@ impl Denial {
 }
 
 impl Key {
+    /// The table that its grants stand in, in the configuration or in a sidecar.
+    pub fn table(self, tenant: &str) -> String {
+        match self {
+            Key::Tenant => format!("tenants.{tenant}.grants"),
+            Key::Sidecar => "grants".to_owned(),
+        }
+    }
+
     pub(super) fn denies_spawn(self, misfit: &Misfit, program: &str, args: &[String]) -> Denial {
         let shown = quoted(program);
         let why = match misfit {

@@ -5,6 +5,7 @@ use std::path::{Component, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+use super::denial::toml_string;
 use super::directories::{self, DirectoryGrant, DirectoryWish};
 use super::environment;
 use super::slots::{self, Slot};
@@ -75,6 +76,13 @@ pub struct ProcessGrant {
 }
 
 impl ProcessGrant {
+    /// Its keys with their values, as TOML has them.
+    pub fn entries(&self) -> [String; 2] {
+        let args: Vec<String> = self.args.iter().map(ToString::to_string).collect();
+        let program = toml_string(&self.program.to_string_lossy());
+        [format!("program = {program}"), format!("args = [{}]", args.join(", "))]
+    }
+
     /// The most arguments that it takes.
     pub fn most_args(&self) -> usize {
         self.args.iter().map(Slot::most_args).fold(0, usize::saturating_add)

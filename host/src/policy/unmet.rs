@@ -79,11 +79,7 @@ impl Unmet {
             access.grant(Key::Tenant, grants)
         };
         match self {
-            Unmet::Process(wish) => {
-                let program = toml_string(&wish.program.to_string_lossy());
-                let args: Vec<String> = wish.args.iter().map(ToString::to_string).collect();
-                format!("[[{grants}.process]]\nprogram = {program}\nargs = [{}]", args.join(", "))
-            }
+            Unmet::Process(wish) => format!("[[{grants}.process]]\n{}", wish.entries().join("\n")),
             Unmet::Digest(root) => format!("[{grants}.digest]\nread = [{}]", toml_string(&root.to_string_lossy())),
             Unmet::Directory(wish) => directory(&wish.path, None, wish.write),
             Unmet::Writing { grants, .. } => {

@@ -37,10 +37,8 @@ struct Ready {
     trial: Trial,
 }
 
-impl Ready {
-    fn is_of(&self, command: &Arc<Command>) -> bool {
-        self.command.as_ptr() == Arc::as_ptr(command)
-    }
+fn is_same(weak: &Weak<Command>, command: &Arc<Command>) -> bool {
+    weak.as_ptr() == Arc::as_ptr(command)
 }
 
 /// Has this thread make instances ahead.
@@ -53,7 +51,7 @@ pub fn take(command: &Arc<Command>) -> Option<Trial> {
     SHELF.with_borrow_mut(|shelf| {
         let shelf = shelf.as_mut()?;
         shelf.passed_over = shelf.passed_over.saturating_add(1);
-        Some(shelf.ready.take_if(|ready| ready.is_of(command))?.trial)
+        Some(shelf.ready.take_if(|ready| is_same(&ready.command, command))?.trial)
     })
 }
 
@@ -62,7 +60,7 @@ pub fn want(command: &Arc<Command>) {
     SHELF.with_borrow_mut(|shelf| {
         let Some(shelf) = shelf else { return };
         let has_room = shelf.ready.is_none() || shelf.passed_over > PASSED_OVER;
-        if has_room && shelf.wanted.as_ref().is_none_or(|wanted| wanted.as_ptr() != Arc::as_ptr(command)) {
+        if has_room && shelf.wanted.as_ref().is_none_or(|wanted| !is_same(wanted, command)) {
             shelf.wanted = Some(Arc::downgrade(command));
         }
     });
@@ -88,10 +86,17 @@ pub fn let_go() {
     }
 }
 
-/// The command of which one is ready.
+/// Whether one is ready.
 #[cfg(test)]
-pub fn command() -> Option<Weak<Command>> {
-    SHELF.with_borrow(|shelf| Some(shelf.as_ref()?.ready.as_ref()?.command.clone()))
+pub fn has_any() -> bool {
+    SHELF.with_borrow(|shelf| shelf.as_ref().is_some_and(|shelf| shelf.ready.is_some()))
+}
+
+/// Whether one of this command is ready.
+#[cfg(test)]
+pub fn has(command: &Arc<Command>) -> bool {
+    let is_of_it = |ready: &Ready| is_same(&ready.command, command);
+    SHELF.with_borrow(|shelf| shelf.as_ref().and_then(|shelf| shelf.ready.as_ref()).is_some_and(is_of_it))
 }
 
 /// Replaces what is ready, which is dropped once the shelf is not in use.

@@ -56,16 +56,19 @@ impl Trial {
     /// # Errors
     /// When it would hold much memory, or took long.
     pub fn ahead(pre: &InstancePre<Tried>) -> wasmtime::Result<Trial> {
-        let make = || {
+        let ((store, instance), made_in) = cpu::measure_aside(|| {
             let mut store = new_store(pre);
             // The next tick may come at any moment, and is no sign of anything.
             store.set_epoch_deadline(2);
-            let instance = pre.instantiate(&mut store)?;
-            Ok(Trial { store, instance, made_in: Duration::ZERO })
-        };
-        let (made, made_in): (wasmtime::Result<Trial>, _) = cpu::measure_aside(make);
+            let instance = pre.instantiate(&mut store);
+            (store, instance)
+        });
+        let instance = instance?;
         // A line that computes for so long is not tried, so this would not serve it either.
-        if made_in > cpu::YIELD_FROM { Err(NotAtOnce.into()) } else { Ok(Trial { made_in, ..made? }) }
+        if made_in > cpu::YIELD_FROM {
+            return Err(NotAtOnce.into());
+        }
+        Ok(Trial { store, instance, made_in })
     }
 
     /// Takes up a line, where the instance was made ahead of it. What that took goes on the line's account.
