@@ -38,7 +38,10 @@ fn what_is_asked_for_and_not_granted_is_named() {
     let builder = HostBuilder::new().command("lastlog").command("comphash");
     let outcome = check(&builder, "").exited(1);
     let out = outcome.out();
-    for words in ["lastlog: asks to run /usr/bin/tail", "comphash: asks to hash files beneath /"] {
+    for words in [
+        "lastlog: asks to run /usr/bin/tail; the tenant needs a [[tenants.default.grants.process]] with this program",
+        "comphash: asks to hash files beneath /; the tenant needs it in tenants.default.grants.digest.read",
+    ] {
         assert!(out.contains(words), "no {words:?} in:\n{out}");
     }
 }
@@ -50,6 +53,34 @@ fn a_socket_has_a_directory() {
     let outcome = check(&builder, &listener("/no/directory/socket")).exited(1);
     assert!(outcome.out().contains("there is no directory for /no/directory/socket"), "{}", outcome.out());
     check(&builder, &listener(&builder.files().join("socket").display().to_string())).exited(0);
+}
+
+#[test]
+fn a_listener_that_asks_for_tokens_needs_one() {
+    let builder = HostBuilder::new();
+    let listener = |more: &str| format!("[[listener]]\naddress = \"127.0.0.1:9998\"\nauth = \"token\"\n{more}");
+    let commands = builder.files().display().to_string();
+    let token = format!(
+        "[tenants.other]\ncommands = [\"{commands}\"]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
+        "0".repeat(64)
+    );
+    for (more, who) in [("", "no tenant has"), ("tenant = \"default\"\n", "not the tenant default has")] {
+        let with_token = if more.is_empty() { String::new() } else { token.clone() };
+        let outcome = check(&builder, &(listener(more) + &with_token)).exited(1);
+        assert!(outcome.out().contains(&format!("it asks for a token, and {who} one")), "{}", outcome.out());
+    }
+    check(&builder, &(listener("") + &token)).exited(0);
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    let builder = HostBuilder::new();
+    let listener = |address: &str| format!("[[listener]]\naddress = \"{address}:9998\"\ntenant = \"default\"\n");
+    // From a block that is for documentation, RFC 5737.
+    let outcome = check(&builder, &listener("192.0.2.1")).exited(0);
+    let told = "listener 192.0.2.1:9998\n  absent     this machine does not have the address\n";
+    assert!(outcome.out().contains(told), "{}", outcome.out());
+    assert!(!check(&builder, &listener("127.0.0.1")).exited(0).out().contains("absent"));
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod record;
 mod refusals;
 mod writer;
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as control;
@@ -92,9 +94,8 @@ impl Audit {
     /// # Errors
     /// When the file cannot be opened, or there is no thread.
     pub fn start(settings: &config::Audit, running: usize) -> Result<Audit, String> {
-        let path = settings.file.display();
         let file = AuditFile::open(&settings.file, settings.max_size, settings.keep)
-            .map_err(|error| format!("audit.file: {path} cannot be opened: {error}"))?;
+            .map_err(|error| format!("audit.file: {}", unopened(&settings.file, &error)))?;
         let (records, queue) = mpsc::channel(running.saturating_add(QUEUE));
         let (requests, asked) = control::channel();
         let refusing = Arc::new(AtomicBool::new(false));
@@ -177,14 +178,13 @@ impl Audit {
     /// With the reason.
     pub async fn reopen(&self, settings: &config::Audit) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
-        let path = settings.file.display();
         let reopened = self.ask(Request::Reopen(settings.clone(), answer), answered).await;
         match reopened {
             Some(Ok(())) => {
                 self.settings.store(Arc::new(settings.clone()));
                 Ok(())
             }
-            Some(Err(error)) => Err(format!("audit.file: {path} cannot be opened: {error}")),
+            Some(Err(error)) => Err(format!("audit.file: {}", unopened(&settings.file, &error))),
             None => Err("the thread that writes the audit file does not answer".to_owned()),
         }
     }
@@ -220,7 +220,13 @@ impl Audit {
 /// Why the file could not be opened, without making it.
 pub fn problem(settings: &config::Audit) -> Option<String> {
     let error = file::check(&settings.file).err()?;
-    Some(format!("{} cannot be opened: {error}", settings.file.display()))
+    Some(unopened(&settings.file, &error))
+}
+
+fn unopened(path: &Path, error: &io::Error) -> String {
+    // The file itself need not be there.
+    let what = if error.kind() == io::ErrorKind::NotFound { "its directory is not there" } else { &error.to_string() };
+    format!("{} cannot be opened: {what}", path.display())
 }
 
 impl Account {

@@ -56,6 +56,10 @@ fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
         for (place, problem) in &listeners {
             writeln!(out, "listener {place}\n  refused    {problem}")?;
         }
+        for place in server::foreign(config) {
+            // As with what is granted, the machine that serves may have it.
+            writeln!(out, "listener {place}\n  absent     this machine does not have the address")?;
+        }
         let audit = config.audit.as_ref().and_then(audit::problem);
         if let Some(problem) = &audit {
             writeln!(out, "audit file\n  refused    {problem}")?;
@@ -87,7 +91,7 @@ fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
             [] => writeln!(out, "  ok         {}", command.name)?,
             unmet => {
                 for wish in unmet {
-                    writeln!(out, "  ungranted  {}: {wish}", command.name)?;
+                    writeln!(out, "  ungranted  {}: {}", command.name, wish.told(&tenant.name))?;
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Name, Overrides};
+use crate::config::{AN_ADDRESS, Name, Overrides};
 use crate::logging::LogFormat;
 use crate::new::Language;
 
@@ -168,6 +168,10 @@ pub struct Token {
     pub name: Name,
 }
 
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| AN_ADDRESS)
+}
+
 /// Prints an answer on standard output.
 ///
 /// # Errors
@@ -207,7 +211,7 @@ pub struct Serve {
     #[arg(long, value_name = "FILE", env = "WASMLINE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Address to listen on instead of the file's listeners; IP:PORT, may be given several times [default: 127.0.0.1:9999]
-    #[arg(long, value_name = "ADDR", env = "WASMLINE_LISTEN", value_delimiter = ',')]
+    #[arg(long, value_name = "ADDR", env = "WASMLINE_LISTEN", value_delimiter = ',', value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Directory of commands, instead of those of the tenant `default` [default: commands]
     #[arg(long, value_name = "DIR", env = "WASMLINE_COMMANDS")]

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::audit::{Arguments, Audit, Mode, OnFailure};
 pub use self::limits::Limits;
-pub use self::listener::{CertificateName, Endpoint, Listener, Proof, Tls};
+pub use self::listener::{AN_ADDRESS, CertificateName, Endpoint, Listener, Proof, Tls};
 pub use self::load::{ConfigError, Document};
 use self::parts::Part;
 use self::raw::{RawConfig, RawIncluded};

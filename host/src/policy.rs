@@ -320,9 +320,13 @@ mod tests {
         let asked = "environment = ['LANG', 'HOME']\ndirectory = [{ path = '/a' }, { path = '/b', write = true }]";
         let both = effective("environment.LANG = 'C'\ndirectory = [{ path = '/b' }]", Some(asked));
         let unmet = both.unmet();
-        let unmet: Vec<String> = unmet.iter().map(Unmet::to_string).collect();
+        let unmet: Vec<String> = unmet.iter().map(|unmet| unmet.told("t")).collect();
         assert_eq!(unmet.len(), 3, "{unmet:?}");
-        assert!(unmet[0].contains("the directory /a") && unmet[1].contains("/b") && unmet[2].contains("\"HOME\""));
+        assert!(
+            unmet[0].contains("the directory /a")
+                && unmet[1].contains("[[tenants.t.grants.directory]]")
+                && unmet[2].contains("\"HOME\"")
+        );
         assert!(effective("environment.LANG = 'C'", None).unmet().is_empty());
     }
 

@@ -14,6 +14,7 @@ mod tls;
 mod tokens;
 
 use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
-use crate::config::{self, Config, Endpoint, Listener};
+use crate::config::{self, Config, Endpoint, Listener, Proof};
 use crate::dispatch::Host;
 use crate::loops::{Aside, Loops, Workers};
 use crate::machine::{self, Machine};
@@ -90,17 +91,41 @@ fn watch(kind: SignalKind) -> Result<Signal, String> {
     signal(kind).map_err(|error| format!("cannot watch for signals: {error}"))
 }
 
-/// What is wrong with the files of the configuration's listeners, without opening any.
+/// What keeps the configuration's listeners from serving anybody, without opening any.
 pub fn check(config: &Config) -> Vec<(&Endpoint, String)> {
-    let problem = |listener: &Listener| match &listener.place {
-        Endpoint::Unix { path, .. }
-            if path.parent().is_some_and(|directory| directory.try_exists().is_ok_and(|is| !is)) =>
-        {
-            Some(format!("there is no directory for {}", path.display()))
-        }
-        _ => Entrance::new("", listener).err(),
+    let mut problems = Vec::new();
+    for listener in &config.listeners {
+        let entrance = Entrance::new("", listener).err();
+        let found = [no_directory(&listener.place), entrance, nobody_has_a_token(config, &listener.proof)];
+        problems.extend(found.into_iter().flatten().map(|problem| (&listener.place, problem)));
+    }
+    problems
+}
+
+fn no_directory(place: &Endpoint) -> Option<String> {
+    let Endpoint::Unix { path, .. } = place else { return None };
+    let is_missing = path.parent()?.try_exists().is_ok_and(|exists| !exists);
+    is_missing.then(|| format!("there is no directory for {}", path.display()))
+}
+
+fn nobody_has_a_token(config: &Config, proof: &Proof) -> Option<String> {
+    let Proof::Token { only } = proof else { return None };
+    let mut tenants = config.tenants.values().filter(|tenant| only.as_ref().is_none_or(|only| **only == *tenant.name));
+    tenants.all(|tenant| tenant.tokens.is_empty()).then(|| {
+        let who = only.as_ref().map_or_else(|| "no tenant".to_owned(), |only| format!("not the tenant {only}"));
+        format!("it asks for a token, and {who} has one; `wasmline token` makes one")
+    })
+}
+
+/// Addresses of the configuration's listeners that this machine does not have.
+pub fn foreign(config: &Config) -> Vec<&Endpoint> {
+    // On a port of the machine's choice, for a host may serve on that of the listener.
+    let bind = |address: &SocketAddr| TcpListener::bind((address.ip(), 0));
+    let is_foreign = |place: &&Endpoint| match place {
+        Endpoint::Tcp(address) => bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
+        Endpoint::Unix { .. } => false,
     };
-    config.listeners.iter().filter_map(|listener| Some((&listener.place, problem(listener)?))).collect()
+    config.listeners.iter().map(|listener| &listener.place).filter(is_foreign).collect()
 }
 
 /// The running server.

@@ -74,7 +74,11 @@ fn a_host_does_not_start_without_its_audit_file() {
     let builder = HostBuilder::new();
     let missing = builder.files().with_file_name("missing").join("audit.jsonl");
     let (_dir, mut command) = builder.more(&format!("[audit]\nfile = {}\n", quoted(&missing))).into_command();
-    pipe_into(&mut command, "").exited(1).says(&["audit.file", "missing/audit.jsonl", "cannot be opened"]);
+    pipe_into(&mut command, "").exited(1).says(&[
+        "audit.file",
+        "missing/audit.jsonl",
+        "cannot be opened: its directory is not there",
+    ]);
 
     let (builder, audit) = audited(HostBuilder::new(), "");
     let _host = builder.start();

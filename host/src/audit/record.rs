@@ -163,7 +163,7 @@ fn in_vain<'a>(origin: &'a Origin<'_>, unmet: &Unmet, time: SystemTime) -> Denia
         head: head(origin, event(origin), time),
         key: Some(key_name(Key::Tenant)),
         access: None,
-        reason: Some(unmet.to_string()),
+        reason: Some(unmet.told(origin.tenant)),
         grant: Some(unmet.grant(&Key::Tenant.table(origin.tenant))),
         times: 1,
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use toml::Spanned;
 
-pub use self::raw::RawListener;
+pub use self::raw::{AN_ADDRESS, RawListener};
 use self::raw::{Client, Mode, Network, Peer, RawTls};
 use super::load::{ConfigError, Document};
 use super::nearest;

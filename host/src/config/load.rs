@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::suggestion;
 use crate::escape::escape_line;
-use crate::policy::Step;
+use crate::policy::{Step, toml_string};
 
 /// The longest configuration file. A real one is far shorter; this is against reading a device by mistake.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -84,7 +84,7 @@ impl<'a> Document<'a> {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text).map_err(|error| {
             let place = error.span().unwrap_or(0..0);
-            self.error(place, explain(error))
+            self.error(place, explain::<T>(error))
         })
     }
 
@@ -137,8 +137,8 @@ pub fn read_file(path: &Path, name: &Path) -> Result<Vec<u8>, ConfigError> {
     Ok(bytes)
 }
 
-/// Puts serde's message into words for the person who wrote the file.
-fn explain(mut error: toml::de::Error) -> String {
+/// Puts serde's message into words for the person who wrote the file, which was to be a `T`.
+fn explain<T: DeserializeOwned>(mut error: toml::de::Error) -> String {
     let message = error.message().to_owned();
     // Without its input the error is shown as its message and the keys that lead to its place, which are not to be
     // had otherwise.
@@ -147,11 +147,14 @@ fn explain(mut error: toml::de::Error) -> String {
     let keys = shown.strip_prefix(&message).and_then(|rest| rest.trim().strip_prefix("in `")?.strip_suffix('`'));
 
     if let Some((unknown, known)) = unknown_key(&message) {
-        let table = match keys {
-            Some(keys) => format!("in [{keys}]"),
-            None => "at the top of the file".to_owned(),
+        return match keys {
+            // TOML has no way back out of a table.
+            Some(keys) if is_of_the_top::<T>(unknown) => {
+                format!("unknown key `{unknown}` in [{keys}]; it belongs at the top of the file, before any [table]")
+            }
+            Some(keys) => format!("unknown key `{unknown}` in [{keys}]; {}", suggestion(unknown, known)),
+            None => format!("unknown key `{unknown}` at the top of the file; {}", suggestion(unknown, known)),
         };
-        return format!("unknown key `{unknown}` {table}; {}", suggestion(unknown, known));
     }
     let message = match message.strip_prefix("missing field ") {
         Some(field) => format!("the key {field} is missing"),
@@ -161,6 +164,13 @@ fn explain(mut error: toml::de::Error) -> String {
         Some(keys) => format!("{keys}: {message}"),
         None => message,
     }
+}
+
+/// Whether a `T` has that key outside all tables.
+fn is_of_the_top<T: DeserializeOwned>(key: &str) -> bool {
+    // Whatever is wrong with that value, it is not that its key is unknown.
+    let read = toml::from_str::<T>(&format!("{} = 0", toml_string(key)));
+    read.err().and_then(|error| unknown_key(error.message()).map(drop)).is_none()
 }
 
 /// Takes serde's message about an unknown key apart: the key, and the known ones.
@@ -225,6 +235,10 @@ mod tests {
         check(
             "[named.x]\nnumber = 1\nnumbr = 1",
             "f.toml:3:1: unknown key `numbr` in [named.x]; did you mean `number`?",
+        );
+        check(
+            "[named.x]\nnumber = 1\nmany = []",
+            "f.toml:3:1: unknown key `many` in [named.x]; it belongs at the top of the file, before any [table]",
         );
         check(
             "zebra = 1",

@@ -1,6 +1,5 @@
 //! What a command asks for and its tenant does not grant: it will be denied whatever it is called with.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
@@ -90,34 +89,32 @@ impl Unmet {
             Unmet::Tasks { stop } => Access::Tasks { stop: *stop }.grant(Key::Tenant, grants),
         }
     }
-}
 
-/// For people: what is asked for, and what the tenant needs.
-impl fmt::Display for Unmet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// For people: what is asked for, and what the tenant of that name needs.
+    pub fn told(&self, tenant: &str) -> String {
+        let grants = Key::Tenant.table(tenant);
         match self {
             Unmet::Process(wish) => {
                 let program = wish.program.display();
-                write!(f, "asks to run {program}; the tenant needs a [[grants.process]] with this program")
+                format!("asks to run {program}; the tenant needs a [[{grants}.process]] with this program")
             }
             Unmet::Digest(root) => {
-                let root = root.display();
-                write!(f, "asks to hash files beneath {root}; the tenant needs it in grants.digest.read")
+                format!("asks to hash files beneath {}; the tenant needs it in {grants}.digest.read", root.display())
             }
             Unmet::Directory(wish) => {
                 let path = wish.path.display();
-                write!(f, "asks for the directory {path}; the tenant needs a [[grants.directory]] with this path")
+                format!("asks for the directory {path}; the tenant needs a [[{grants}.directory]] with this path")
             }
             Unmet::Writing { wish, .. } => {
                 let path = wish.path.display();
-                write!(f, "asks to write in {path}; the tenant's [[grants.directory]] needs write = true")
+                format!("asks to write in {path}; the tenant's [[{grants}.directory]] needs write = true")
             }
             Unmet::Variable(name) => {
-                write!(f, "asks for the variable {}; the tenant needs it in grants.environment", quoted(name))
+                format!("asks for the variable {}; the tenant needs it in {grants}.environment", quoted(name))
             }
             Unmet::Tasks { stop } => {
                 let (does, key) = if *stop { ("stop", "stop") } else { ("see", "list") };
-                write!(f, "asks to {does} running commands; the tenant needs `{key} = true` in grants.tasks")
+                format!("asks to {does} running commands; the tenant needs `{key} = true` in {grants}.tasks")
             }
         }
     }

@@ -113,6 +113,9 @@ impl TryFrom<ClientKeys> for Client {
     }
 }
 
+/// What a listener's address is like.
+pub const AN_ADDRESS: &str = "write an IP address and a port, \"127.0.0.1:9999\" or \"[::1]:9999\"";
+
 /// A listener's address.
 #[derive(Debug, Clone, Copy)]
 pub struct Address(pub SocketAddr);
@@ -121,11 +124,7 @@ impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
         let address = value.as_str().and_then(|text| text.parse().ok());
-        address.map(Self).ok_or_else(|| {
-            D::Error::custom(format!(
-                "{value} is no address; write an IP address and a port, \"127.0.0.1:9999\" or \"[::1]:9999\""
-            ))
-        })
+        address.map(Self).ok_or_else(|| D::Error::custom(format!("{value} is no address; {AN_ADDRESS}")))
     }
 }
 
