@@ -7,10 +7,12 @@ use std::process::Command;
 use crate::shell::{self, Result};
 use crate::stamp::build_once;
 use crate::tree::Tree;
-use crate::{guests, tools};
+use crate::{guests, profiled, tools};
 
 /// The argument that has other servers measured too.
 const PEERS: &str = "--peers";
+/// The argument that has the host measured as it is when it is built by what a run of it has shown.
+pub const PROFILED: &str = "--profiled";
 /// The argument that puts what was found into the documentation.
 const PUBLISH: &str = "--publish";
 /// Arguments with which only a part is measured, or too little.
@@ -18,7 +20,7 @@ const PARTIAL: &[&str] = &["--only", "--quick"];
 /// Around the tables in the documentation.
 const MARKS: (&str, &str) = ("<!-- tables: begin -->\n", "<!-- tables: end -->\n");
 
-/// Builds host, guests and bench, and runs it. The arguments go to `wasmline-bench run`, but for the one that publishes.
+/// Builds host, guests and bench, and runs it. The arguments go to `wasmline-bench run`, but for those that are for here.
 pub fn bench(tree: &Tree, args: &[String]) -> Result {
     let (publishing, args): (Vec<String>, Vec<String>) = args.iter().cloned().partition(|arg| arg == PUBLISH);
     let is_partial =
@@ -53,22 +55,33 @@ fn between_marks(page: &str, tables: &str) -> Option<String> {
     Some([before, MARKS.0, tables.trim(), "\n", MARKS.1, after].concat())
 }
 
+/// The bench on a host, without what it is to measure.
+pub fn command(tree: &Tree, host: &Path, output: &Path) -> Command {
+    let mut bench = Command::new(tree.bench_binary());
+    bench.arg("run").arg("--host").arg(host);
+    bench.arg("--commands").arg(tree.commands()).arg("--fixtures").arg(tree.fixtures());
+    bench.arg("--output").arg(output);
+    bench
+}
+
 fn measure(tree: &Tree, args: &[String]) -> Result {
     tools::ensure_wasm_target(tree)?;
     guests::build_commands(tree)?;
     guests::build_fixtures(tree)?;
-    shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline", "--package", "wasmline-bench"]))?;
+    let shown =
+        ["cargo", "xtask", "bench"].into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+    let (profiling, args): (Vec<&String>, Vec<&String>) = args.iter().partition(|arg| *arg == PROFILED);
+    let host = if profiling.is_empty() {
+        shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline", "--package", "wasmline-bench"]))?;
+        tree.host_binary()
+    } else {
+        profiled::build(tree)?
+    };
 
     let peers = tree.root().join("bench/peers");
-    let mut bench = Command::new(tree.bench_binary());
-    bench.arg("run").arg("--host").arg(tree.host_binary());
-    bench.arg("--commands").arg(tree.commands()).arg("--fixtures").arg(tree.fixtures());
-    bench.arg("--output").arg(tree.bench_output());
-    bench.arg("--revision").arg(revision(tree.root()));
-    bench.arg("--shown-as").arg(
-        ["cargo", "xtask", "bench"].into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>().join(" "),
-    );
-    if args.iter().any(|arg| arg == PEERS) {
+    let mut bench = command(tree, &host, &tree.bench_output());
+    bench.arg("--revision").arg(revision(tree.root())).arg("--shown-as").arg(shown);
+    if args.iter().any(|arg| *arg == PEERS) {
         match twisted(tree, &peers) {
             Ok(python) => {
                 bench.arg("--python").arg(python).arg("--seed-server").arg(peers.join("seed_server.py"));

@@ -7,6 +7,7 @@ mod bench;
 mod files;
 mod guests;
 mod languages;
+mod profiled;
 mod publish;
 mod readme;
 mod serve;
@@ -31,8 +32,12 @@ Chores:
   serve [ARGS...]  Build, then serve the shipped commands on 127.0.0.1:9999 with the
                    repository's wasmline.toml. ARGS go to `wasmline serve`, which lists
                    them with `target/serve/wasmline serve --help`.
-  build            Build the host for speed, to target/release/wasmline, and the shipped
-                   commands with their sidecars to target/commands/.
+  build [--profiled]
+                   Build the host for speed, to target/release/wasmline, and the shipped
+                   commands with their sidecars to target/commands/. --profiled builds it by
+                   what a run of it shows, twice and half a minute of load between, which
+                   takes twenty minutes the first time and makes a line a tenth or two
+                   cheaper; it says where that host is.
   test [--quick] [ARGS...]
                    Install what the tests need, build commands and fixtures, and run all
                    tests. ARGS go to `cargo test`, so `cargo xtask test lastlog` runs the
@@ -40,12 +45,13 @@ Chores:
                    Where a test that needs them is going to run, the examples in other
                    languages, what `wasmline new` writes, and programs of others are built
                    too: some five minutes the first time. --quick leaves these tests out.
-  bench [--peers] [--publish] [--quick] [--rounds N] [--only WORKLOAD]...
+  bench [--profiled] [--peers] [--publish] [--quick] [--rounds N] [--only WORKLOAD]...
                    Build everything, measure, and leave tables.md, results.json and chart.svg
                    in target/bench/. --peers measures Twisted (installed there from PyPI),
                    Redis, socat and tcpserver too, those that are on PATH. --publish puts the
                    tables and the chart into docs/. --quick shows in half a minute that it
-                   works. How to read it: docs/performance.md.
+                   works. --profiled measures the host that `build --profiled` makes.
+                   How to read it: docs/performance.md.
   lint             Check formatting and run clippy, on the host's side and the guests'.
 
 The wasm32-wasip2 target is added through rustup where it is missing. CARGO_TARGET_DIR is
@@ -55,7 +61,7 @@ honoured: everything said of target/ above then happens there.
 enum Chore {
     Help,
     Serve(Vec<String>),
-    Build,
+    Build { profiled: bool },
     Test(Vec<String>),
     Bench(Vec<String>),
     Lint,
@@ -92,9 +98,11 @@ fn parse(mut args: Vec<String>) -> Result<Chore> {
         ("serve", _) => Ok(Chore::Serve(args)),
         ("test", _) => Ok(Chore::Test(args)),
         ("bench", _) => Ok(Chore::Bench(args)),
-        ("build", None) => Ok(Chore::Build),
+        ("build", None) => Ok(Chore::Build { profiled: false }),
+        ("build", Some(bench::PROFILED)) if args.len() == 1 => Ok(Chore::Build { profiled: true }),
         ("lint", None) => Ok(Chore::Lint),
-        ("build" | "lint", Some(word)) => Err(format!("{chore} takes no argument, got `{word}`")),
+        ("build", Some(_)) => Err(format!("build takes {} or nothing, got `{}`", bench::PROFILED, args.join(" "))),
+        ("lint", Some(word)) => Err(format!("lint takes no argument, got `{word}`")),
         _ => Err(format!("no chore is called `{chore}`")),
     }
 }
@@ -110,7 +118,8 @@ fn perform(chore: Chore) -> Result {
             build(&tree, "serve")?;
             serve::serve(&tree, &args)
         }
-        Chore::Build => build(&tree, "release"),
+        Chore::Build { profiled: false } => build(&tree, "release"),
+        Chore::Build { profiled: true } => build_profiled(&tree),
         Chore::Test(args) => test::test(&tree, args),
         Chore::Bench(args) => bench::bench(&tree, &args),
         Chore::Lint => lint(&tree),
@@ -121,6 +130,15 @@ fn build(tree: &Tree, profile: &str) -> Result {
     tools::ensure_wasm_target(tree)?;
     guests::build_commands(tree)?;
     shell::run(tree.cargo().args(["build", "--profile", profile, "--package", "wasmline"]))
+}
+
+fn build_profiled(tree: &Tree) -> Result {
+    tools::ensure_wasm_target(tree)?;
+    guests::build_commands(tree)?;
+    guests::build_fixtures(tree)?;
+    let host = profiled::build(tree)?;
+    eprintln!("The host is {}", host.display());
+    Ok(())
 }
 
 fn lint(tree: &Tree) -> Result {

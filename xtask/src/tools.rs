@@ -1,7 +1,7 @@
 //! What a chore needs from outside the repository: rustup's parts and the machine's programs.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shell::{self, Result};
@@ -63,6 +63,30 @@ pub fn ensure_component(tree: &Tree, component: &str, subcommand: &str) -> Resul
         return Ok(());
     }
     shell::run(in_root(tree, "rustup").args(["component", "add", component]))
+}
+
+/// The tool of the toolchain in use that puts profiles together, added if it is not there.
+///
+/// # Errors
+/// When there is none, as with a toolchain that is not rustup's.
+pub fn ensure_profdata(tree: &Tree) -> Result<PathBuf> {
+    let libraries = shell::output(in_root(tree, "rustc").args(["--print", "target-libdir"]))?;
+    // The tools lie beside the libraries.
+    let tool = Path::new(libraries.trim()).with_file_name("bin").join("llvm-profdata");
+    if !tool.is_file() {
+        shell::run(in_root(tree, "rustup").args(["component", "add", "llvm-tools"]))?;
+    }
+    if tool.is_file() { Ok(tool) } else { Err(format!("rustup's llvm-tools have no {}", tool.display())) }
+}
+
+/// The target that the toolchain in use builds for by itself.
+///
+/// # Errors
+/// When it does not say.
+pub fn host_target(tree: &Tree) -> Result<String> {
+    let version = shell::output(in_root(tree, "rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc does not say what it builds for".to_owned())
 }
 
 /// Installs the programs that the tests drive, where this user can; else says which command to run.

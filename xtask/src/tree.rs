@@ -68,6 +68,11 @@ impl Tree {
         self.target().join("serve/wasmline")
     }
 
+    /// Where the host is built by what a run of it has shown.
+    pub fn profiled(&self) -> PathBuf {
+        self.target().join("profiled")
+    }
+
     pub fn bench_binary(&self) -> PathBuf {
         self.target().join("release/wasmline-bench")
     }

@@ -17,7 +17,7 @@ use super::compile::{Fault, Form, compile};
 
 /// How code is made of a file, besides by the engine: raised whenever `adapt.rs` or `unshim.rs` makes something else of the
 /// same file, for code that an older host has made of it is then not what this one would run.
-const MADE_BY: u32 = 5;
+const MADE_BY: u32 = 6;
 /// How the names of entries begin that are being made.
 const FRESH: &str = ".compiling-";
 /// Age from which on nobody can be making one any more: longer than a compilation may take.

@@ -1,5 +1,6 @@
 //! The core modules: shim and fixup as they are recognised, the memory's as it is made, the program's as it is changed.
 
+mod calls;
 mod program;
 
 use wasm_encoder::{
@@ -213,9 +214,15 @@ impl<'a> Fixup<'a> {
 
 /// The functions that are put into the first table from its beginning on.
 fn elements_from_0(element: Element<'_>) -> Option<Vec<u32>> {
+    let (offset, functions) = elements(element)?;
+    if number(&offset)? == 0 { Some(functions) } else { None }
+}
+
+/// The functions that are put into the first table when the module is instantiated, and where.
+fn elements(element: Element<'_>) -> Option<(wasmparser::ConstExpr<'_>, Vec<u32>)> {
     let ElementKind::Active { table_index: None | Some(0), offset_expr } = element.kind else { return None };
     let ElementItems::Functions(functions) = element.items else { return None };
-    if number(&offset_expr)? == 0 { functions.into_iter().collect::<Result<_, _>>().ok() } else { None }
+    Some((offset_expr, functions.into_iter().collect::<Result<_, _>>().ok()?))
 }
 
 /// The number that an offset is, if it is no more than that.
@@ -228,8 +235,11 @@ fn number(offset: &wasmparser::ConstExpr<'_>) -> Option<i32> {
 
 /// The types of a module that has none but those of functions of numbers, which are equal if they look the same.
 fn plain_types(section: wasmparser::TypeSectionReader<'_>) -> Option<Vec<FuncType>> {
-    let number = |ty: &ValType| matches!(ty, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64);
-    let plain = |ty: &FuncType| ty.params().iter().chain(ty.results()).all(number);
+    let plain = |ty: &FuncType| ty.params().iter().chain(ty.results()).all(is_number);
     let types = section.into_iter_err_on_gc_types().collect::<Result<Vec<_>, _>>().ok()?;
     types.iter().all(plain).then_some(types)
+}
+
+fn is_number(ty: &ValType) -> bool {
+    matches!(ty, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64)
 }

@@ -1,6 +1,7 @@
 //! What becomes of components of which kind. Whether they still do the same is in [`behaviour`].
 
 mod behaviour;
+mod calls;
 
 use std::fs;
 

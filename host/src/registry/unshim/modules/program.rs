@@ -1,13 +1,15 @@
-//! The program: its memory becomes an import, and goes with what it holds at first.
+//! The program: its memory becomes an import, and goes with what it holds at first. A table that never changes goes too.
 
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder, utils};
 use wasm_encoder::{
-    DataSection, ElementSection, EntityType, ImportSection, MemorySection, MemoryType, Module, SectionId, StartSection,
+    CodeSection, DataSection, ElementSection, EntityType, FunctionSection, ImportSection, Instruction, MemorySection,
+    MemoryType, Module, SectionId, StartSection, TableSection, TypeSection,
 };
-use wasmparser::{Data, DataKind, DataSectionReader, ExternalKind, Parser, Payload, TypeRef};
+use wasmparser::{Data, DataKind, DataSectionReader, ExternalKind, Operator, Parser, Payload, TypeRef};
 
+use super::calls::Calls;
 use super::{MEMORY, MEMORY_MODULE, Memory, REALLOC_TABLE, TABLE, number};
 
 /// A module with one memory of its own, that does nothing when it is instantiated but fill memory and tables.
@@ -93,7 +95,8 @@ impl<'a> Program<'a> {
             (true, true) => Segments::Empty,
             (true, false) => Segments::Go,
         };
-        let mut importer = Importer { memory, table: self.imported_tables, start, fills, segments };
+        let calls = Calls::read(self.module);
+        let mut importer = Importer { memory, table: self.imported_tables, start, fills, segments, calls };
         let mut module = Module::new();
         importer.parse_core_module(&mut module, Parser::new(0), self.module).ok()?;
         Some(module.finish())
@@ -137,6 +140,8 @@ struct Importer<'a> {
     /// Whether the table is still to be filled.
     fills: bool,
     segments: Segments,
+    /// What is called through the program's table, where it can do without.
+    calls: Option<Calls>,
 }
 
 impl Importer<'_> {
@@ -175,12 +180,58 @@ impl Reencode for Importer<'_> {
         Ok(())
     }
 
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: wasmparser::TypeSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_type_section(self, types, section)?;
+        self.calls.iter().try_for_each(|calls| calls.add_types(types))
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: wasmparser::FunctionSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_function_section(self, functions, section)?;
+        self.calls.iter().for_each(|calls| calls.add_functions(functions));
+        Ok(())
+    }
+
+    fn parse_table_section(
+        &mut self,
+        tables: &mut TableSection,
+        section: wasmparser::TableSectionReader<'_>,
+    ) -> Result<(), Error> {
+        if self.calls.is_some() { Ok(()) } else { utils::parse_table_section(self, tables, section) }
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: wasmparser::CodeSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_code_section(self, code, section)?;
+        self.calls.iter().for_each(|calls| calls.add_code(code));
+        Ok(())
+    }
+
+    fn instruction<'b>(&mut self, operator: Operator<'b>) -> Result<Instruction<'b>, Error> {
+        match self.calls.as_ref().and_then(|calls| calls.instead_of(&operator)) {
+            Some(function) => Ok(Instruction::Call(function)),
+            None => utils::instruction(self, operator),
+        }
+    }
+
     fn parse_element_section(
         &mut self,
         elements: &mut ElementSection,
         section: wasmparser::ElementSectionReader<'_>,
     ) -> Result<(), Error> {
-        utils::parse_element_section(self, elements, section)?;
+        if self.calls.is_none() {
+            utils::parse_element_section(self, elements, section)?;
+        }
         // Last, so that no segment has another index, and the engine still makes the program's own tables beforehand.
         self.fill(elements);
         Ok(())

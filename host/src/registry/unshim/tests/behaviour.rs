@@ -147,7 +147,7 @@ fn linker(engine: &Engine) -> Linker<Host> {
 }
 
 /// Calls functions of one instance, one after another, and tells all that can be seen of it.
-fn observe(wasm: &[u8], calls: &[(&str, Option<&str>, Vec<Val>)]) -> Vec<String> {
+pub fn observe(wasm: &[u8], calls: &[(&str, Option<&str>, Vec<Val>)]) -> Vec<String> {
     let engine = engine::compiling().unwrap();
     #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
     let component = Component::new(&engine, wasm).unwrap();
