@@ -64,10 +64,12 @@ fn a_listener_that_asks_for_tokens_needs_one() {
         "[tenants.other]\ncommands = [\"{commands}\"]\ntokens = [{{ name = \"a\", sha256 = \"{}\" }}]\n",
         "0".repeat(64)
     );
-    for (more, who) in [("", "no tenant has"), ("tenant = \"default\"\n", "not the tenant default has")] {
+    for (more, who) in
+        [("", ", and no tenant has one;"), ("tenant = \"default\"\n", " of the tenant default, which has none;")]
+    {
         let with_token = if more.is_empty() { String::new() } else { token.clone() };
         let outcome = check(&builder, &(listener(more) + &with_token)).exited(1);
-        assert!(outcome.out().contains(&format!("it asks for a token, and {who} one")), "{}", outcome.out());
+        assert!(outcome.out().contains(&format!("it asks for a token{who}")), "{}", outcome.out());
     }
     check(&builder, &(listener("") + &token)).exited(0);
 }

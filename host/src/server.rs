@@ -112,8 +112,11 @@ fn nobody_has_a_token(config: &Config, proof: &Proof) -> Option<String> {
     let Proof::Token { only } = proof else { return None };
     let mut tenants = config.tenants.values().filter(|tenant| only.as_ref().is_none_or(|only| **only == *tenant.name));
     tenants.all(|tenant| tenant.tokens.is_empty()).then(|| {
-        let who = only.as_ref().map_or_else(|| "no tenant".to_owned(), |only| format!("not the tenant {only}"));
-        format!("it asks for a token, and {who} has one; `wasmline token` makes one")
+        let what = match only {
+            Some(only) => format!("a token of the tenant {only}, which has none"),
+            None => "a token, and no tenant has one".to_owned(),
+        };
+        format!("it asks for {what}; `wasmline token` makes one")
     })
 }
 

@@ -36,7 +36,7 @@ Chores:
                    Build the host for speed, to target/release/wasmline, and the shipped
                    commands with their sidecars to target/commands/. --profiled builds it by
                    what a run of it shows, twice and half a minute of load between, which
-                   takes twenty minutes the first time and makes a line a tenth or two
+                   takes half an hour the first time and makes a line a tenth or two
                    cheaper; it says where that host is.
   test [--quick] [ARGS...]
                    Install what the tests need, build commands and fixtures, and run all

@@ -29,34 +29,33 @@ pub fn build(tree: &Tree) -> Result<PathBuf> {
     let place = tree.profiled();
     let (training, profile) = (place.join("training"), place.join("training/wasmline.profdata"));
 
-    // Counting comes before the optimisation across crates, which would only take its time here.
-    let counting = ["--config", "profile.release.lto=\"off\""];
     let counts = training.join("counts");
-    let counted = build_with(tree, "counting", &counting, &format!("-Cprofile-generate={}", counts.display()))?;
-    // The counts of the same host are good for as long as it is that one.
-    build_once(&training, &[&counted], "", || {
+    let counted = build_with(tree, "counting", &format!("-Cprofile-generate={}", counts.display()))?;
+    // Good for as long as host and bench are the same.
+    build_once(&training, &[&counted, &tree.bench_binary()], &TRAINING.join(" "), || {
         train(tree, &counted, &training.join("bench"))?;
         shell::run(Command::new(&merge).arg("merge").arg("-o").arg(&profile).args(files(&counts)?))
     })?;
-    build_with(tree, "optimised", &[], &format!("-Cprofile-use={}", profile.display()))
+    build_with(tree, "optimised", &format!("-Cprofile-use={}", profile.display()))
 }
 
 /// Builds the host with a flag more, in a directory of its own. The target is named so that nothing of the build itself, such as
-/// build scripts, has that flag.
-fn build_with(tree: &Tree, name: &str, args: &[&str], flag: &str) -> Result<PathBuf> {
+/// build scripts, has that flag. Nothing else may differ between two such builds, not even what would only make one quicker, or
+/// functions have other names in them, and the counts are nobody's.
+fn build_with(tree: &Tree, name: &str, flag: &str) -> Result<PathBuf> {
     let target = tools::host_target(tree)?;
     let place = tree.profiled().join(name);
     eprintln!("With RUSTFLAGS {flag}:");
     let mut cargo = tree.cargo();
     cargo.args(["build", "--release", "--package", "wasmline", "--target", &target, "--target-dir"]).arg(&place);
-    shell::run(cargo.args(args).env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", with_flag(flag)))?;
+    shell::run(cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", with_flag(flag)))?;
     Ok(place.join(target).join("release/wasmline"))
 }
 
-/// The flags of whoever calls, and one more.
+/// The flags of whoever calls, and one more. Those of cargo's own configuration do not count here.
 fn with_flag(flag: &str) -> OsString {
     const BETWEEN: &str = "\u{1f}";
-    if let Some(mut flags) = env::var_os("CARGO_ENCODED_RUSTFLAGS") {
+    if let Some(mut flags) = env::var_os("CARGO_ENCODED_RUSTFLAGS").filter(|flags| !flags.is_empty()) {
         flags.push(BETWEEN);
         flags.push(flag);
         return flags;

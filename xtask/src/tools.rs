@@ -74,9 +74,11 @@ pub fn ensure_profdata(tree: &Tree) -> Result<PathBuf> {
     // The tools lie beside the libraries.
     let tool = Path::new(libraries.trim()).with_file_name("bin").join("llvm-profdata");
     if !tool.is_file() {
-        shell::run(in_root(tree, "rustup").args(["component", "add", "llvm-tools"]))?;
+        shell::run(in_root(tree, "rustup").args(["component", "add", "llvm-tools"])).map_err(|error| {
+            format!("{error}\nProfiles need the toolchain's own llvm-profdata, which is in rustup's llvm-tools")
+        })?;
     }
-    if tool.is_file() { Ok(tool) } else { Err(format!("rustup's llvm-tools have no {}", tool.display())) }
+    if tool.is_file() { Ok(tool) } else { Err(format!("the toolchain in use has no {}", tool.display())) }
 }
 
 /// The target that the toolchain in use builds for by itself.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::suggestion;
+use super::nearest::{nearest, suggestion};
 use crate::escape::escape_line;
 use crate::policy::{Step, toml_string};
 
@@ -147,14 +147,18 @@ fn explain<T: DeserializeOwned>(mut error: toml::de::Error) -> String {
     let keys = shown.strip_prefix(&message).and_then(|rest| rest.trim().strip_prefix("in `")?.strip_suffix('`'));
 
     if let Some((unknown, known)) = unknown_key(&message) {
-        return match keys {
-            // TOML has no way back out of a table.
-            Some(keys) if is_of_the_top::<T>(unknown) => {
-                format!("unknown key `{unknown}` in [{keys}]; it belongs at the top of the file, before any [table]")
-            }
-            Some(keys) => format!("unknown key `{unknown}` in [{keys}]; {}", suggestion(unknown, known)),
-            None => format!("unknown key `{unknown}` at the top of the file; {}", suggestion(unknown, known)),
+        let known: Vec<&str> = known.collect();
+        let (table, is_within_one) = match keys {
+            Some(keys) => (format!("in [{keys}]"), true),
+            None => ("at the top of the file".to_owned(), false),
         };
+        // TOML has no way back out of a table.
+        let remedy = if is_within_one && nearest(unknown, &known).is_none() && is_before_tables::<T>(unknown) {
+            "it belongs at the top of the file, before any [table]".to_owned()
+        } else {
+            suggestion(unknown, known)
+        };
+        return format!("unknown key `{unknown}` {table}; {remedy}");
     }
     let message = match message.strip_prefix("missing field ") {
         Some(field) => format!("the key {field} is missing"),
@@ -166,11 +170,18 @@ fn explain<T: DeserializeOwned>(mut error: toml::de::Error) -> String {
     }
 }
 
-/// Whether a `T` has that key outside all tables.
-fn is_of_the_top<T: DeserializeOwned>(key: &str) -> bool {
-    // Whatever is wrong with that value, it is not that its key is unknown.
-    let read = toml::from_str::<T>(&format!("{} = 0", toml_string(key)));
-    read.err().and_then(|error| unknown_key(error.message()).map(drop)).is_none()
+/// Whether a `T` has that key outside all tables, and it is none itself.
+fn is_before_tables<T: DeserializeOwned>(key: &str) -> bool {
+    // Whatever is wrong with these values, it is not that their key is unknown, or that they are no tables.
+    ["0", "[0]"].iter().all(|value| match toml::from_str::<T>(&format!("{} = {value}", toml_string(key))) {
+        Ok(_) => true,
+        Err(error) => {
+            let message = error.message();
+            unknown_key(message).is_none()
+                && !message.contains("expected a table")
+                && !message.contains("expected a map")
+        }
+    })
 }
 
 /// Takes serde's message about an unknown key apart: the key, and the known ones.
@@ -194,6 +205,9 @@ mod tests {
         one_table: Table,
         many: Vec<Table>,
         named: BTreeMap<String, Table>,
+        plain: u8,
+        paths: Vec<PathBuf>,
+        word: u8,
     }
 
     #[derive(Debug, Default, Deserialize)]
@@ -237,13 +251,28 @@ mod tests {
             "f.toml:3:1: unknown key `numbr` in [named.x]; did you mean `number`?",
         );
         check(
-            "[named.x]\nnumber = 1\nmany = []",
-            "f.toml:3:1: unknown key `many` in [named.x]; it belongs at the top of the file, before any [table]",
-        );
-        check(
             "zebra = 1",
-            "f.toml:1:1: unknown key `zebra` at the top of the file; known are `one-table`, `many`, `named`",
+            "f.toml:1:1: unknown key `zebra` at the top of the file; known are `one-table`, `many`, `named`, `plain`, \
+             `paths`, `word`",
         );
+    }
+
+    #[test]
+    fn a_key_below_a_table_that_belongs_before_it_is_told() {
+        let unknown = |key: &str| format!("f.toml:3:1: unknown key `{key}` in [named.x]; ");
+        let place = "it belongs at the top of the file, before any [table]";
+        for (key, remedy) in [
+            ("plain", place),
+            ("paths", place),
+            // Tables stand anywhere.
+            ("named", "known are `number`, `words`"),
+            ("many", "known are `number`, `words`"),
+            ("neither", "known are `number`, `words`"),
+            // What is near is meant.
+            ("word", "did you mean `words`?"),
+        ] {
+            check(&format!("[named.x]\nnumber = 1\n{key} = 1"), &(unknown(key) + remedy));
+        }
     }
 
     #[test]

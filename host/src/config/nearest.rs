@@ -19,7 +19,7 @@ pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// The known word with the fewest typing mistakes, if they are few enough for the length of what was typed.
-fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let tolerated = typed.chars().count().max(3) / 3;
     known
         .iter()

@@ -4,7 +4,7 @@
 //! and wiped for each instance. Without it the pointer is a number that a function of the program's picks the callee by, one
 //! function for each type of callee. Every other number traps, as it does with a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, CodeSection, Function, FunctionSection, TypeSection};
@@ -17,6 +17,10 @@ use crate::registry::unshim::at;
 
 /// Places that such a table may have. Jumps over more of them would take more room than they save.
 const MOST_PLACES: u64 = 128;
+/// Instructions and labels that may be added for it, and parameters that a callee may have: far more than programs need, and
+/// little to compile.
+const MOST_SIZE: usize = 16 * 1024;
+const MOST_PARAMETERS: usize = 64;
 
 /// What is called through a program's only table.
 pub struct Calls {
@@ -24,8 +28,10 @@ pub struct Calls {
     types: Vec<FuncType>,
     /// The function at each place of the table, and the index of its type.
     places: Vec<Option<(u32, u32)>>,
-    /// For each type that is called through the table: the function that is called instead.
-    instead: BTreeMap<u32, u32>,
+    /// Types that are called through the table, no two of them alike. Each has a function that is called instead, from `first`
+    /// on in this order.
+    called: Vec<u32>,
+    first: u32,
 }
 
 impl Calls {
@@ -100,18 +106,44 @@ impl Calls {
             }
         }
         let first = u32::try_from(functions.len()).ok()?;
-        Some(Calls { types, places, instead: called.into_iter().zip(first..).collect() })
+        let mut calls = Calls { types, places, called: Vec::new(), first };
+        for ty in called {
+            if calls.place_of(ty).is_none() {
+                calls.called.push(ty);
+            }
+        }
+        let is_plain = |ty: &FuncType| ty.params().len() <= MOST_PARAMETERS;
+        let size =
+            |ty: &FuncType| calls.places.len() + calls.callees(ty).flatten().count() * (ty.params().len() + 4) + 8;
+        let is_small = calls.called_types().map(size).sum::<usize>() <= MOST_SIZE;
+        (is_small && calls.called_types().all(is_plain)).then_some(calls)
     }
 
     /// What is called for a call through the table.
     pub fn instead_of(&self, operator: &Operator<'_>) -> Option<u32> {
         let Operator::CallIndirect { type_index, .. } = operator else { return None };
-        self.instead.get(type_index).copied()
+        Some(self.first + u32::try_from(self.place_of(*type_index)?).ok()?)
+    }
+
+    /// Where among those that are called a type stands, or one that is like it.
+    fn place_of(&self, ty: u32) -> Option<usize> {
+        let ty = at(&self.types, ty)?;
+        self.called_types().position(|called| called == ty)
+    }
+
+    fn called_types(&self) -> impl Iterator<Item = &FuncType> {
+        self.called.iter().filter_map(|ty| at(&self.types, *ty))
+    }
+
+    /// The functions of a type by their places.
+    fn callees(&self, ty: &FuncType) -> impl Iterator<Item = Option<u32>> {
+        let is_of_type = |other: u32| at(&self.types, other) == Some(ty);
+        self.places.iter().map(move |place| place.filter(|(_, other)| is_of_type(*other)).map(|(function, _)| function))
     }
 
     /// Adds the types of the functions that are called instead: those of their callees, and the number of the place.
     pub fn add_types(&self, types: &mut TypeSection) -> Result<(), Error> {
-        for ty in self.instead.keys().filter_map(|ty| at(&self.types, *ty)) {
+        for ty in self.called_types() {
             let parameters = ty.params().iter().chain(&[ValType::I32]).map(|ty| RoundtripReencoder.val_type(*ty));
             let results = ty.results().iter().map(|ty| RoundtripReencoder.val_type(*ty));
             let (parameters, results) =
@@ -123,23 +155,21 @@ impl Calls {
 
     /// Says which types they have.
     pub fn add_functions(&self, functions: &mut FunctionSection) {
-        for (ty, _) in (self.types.len()..).zip(&self.instead) {
+        for (ty, _) in (self.types.len()..).zip(&self.called) {
             functions.function(u32::try_from(ty).unwrap_or(u32::MAX));
         }
     }
 
     /// Adds what they do.
     pub fn add_code(&self, code: &mut CodeSection) {
-        for ty in self.instead.keys().filter_map(|ty| at(&self.types, *ty)) {
+        for ty in self.called_types() {
             code.function(&self.jump(ty));
         }
     }
 
     /// A function that calls the one whose place it is given, of those that have the type.
     fn jump(&self, ty: &FuncType) -> Function {
-        let of_type = |place: &Option<(u32, u32)>| place.filter(|(_, other)| at(&self.types, *other) == Some(ty));
-        let callees: Vec<Option<u32>> =
-            self.places.iter().map(|place| of_type(place).map(|(function, _)| function)).collect();
+        let callees: Vec<Option<u32>> = self.callees(ty).collect();
         let distinct: Vec<u32> = callees.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let others = distinct.len() as u32;
         let label = |callee: &Option<u32>| match callee {
@@ -159,7 +189,8 @@ impl Calls {
             for parameter in 0..parameters {
                 code.local_get(parameter);
             }
-            code.call(callee).return_().end();
+            // No frame more than with a table.
+            code.return_call(callee).end();
         }
         code.unreachable().end();
         body

@@ -126,7 +126,10 @@ fn a_table_that_may_change_stays() {
         ("filled", add("(func (table.fill (i32.const 0) (ref.null func) (i32.const 0)))")),
         ("copied", add("(func (table.copy (i32.const 0) (i32.const 0) (i32.const 0)))")),
         ("filled later", add("(elem func $seven) (func (table.init 2 (i32.const 0) (i32.const 0) (i32.const 0)))")),
-        ("a reference", add("(elem declare func $seven) (func (drop (ref.func $seven)))")),
+        ("a reference", add("(func (drop (ref.func $seven)))")),
+        ("a reference that is declared", add("(elem declare func $say)")),
+        ("its segment refilled", add("(func (table.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))")),
+        ("its segment dropped", add("(func (elem.drop 0))")),
         ("a reference that is kept", add("(global funcref (ref.func $seven))")),
         (
             "filled where an import says",
@@ -148,4 +151,37 @@ fn a_table_that_may_change_stays() {
     }
     let most = component(WIT, &PROGRAM.replace("8 8 funcref", "128 128 funcref"));
     assert_eq!(tables(&unshim(&most).unwrap()), 0);
+}
+
+/// A small file cannot ask for much code by it.
+#[test]
+fn what_is_added_has_a_bound() {
+    // Types of so many parameters, and functions of the first; those of the same number modulo 256 are alike.
+    let program = |types: usize, parameters: usize, callees: usize| {
+        let of = |ty: usize, format: fn(&str) -> String| -> String {
+            (0..parameters).map(|bit| format(if bit < 8 && ty >> bit & 1 == 1 { "i32" } else { "i64" })).collect()
+        };
+        let calling = |ty| {
+            let (types, zeros) = (of(ty, |ty| format!("{ty} ")), of(ty, |ty| format!("({ty}.const 0)")));
+            format!("(type $t{ty} (func (param {types}))) (func (call_indirect (type $t{ty}) {zeros} (i32.const 0)))")
+        };
+        let callee = |at| format!("(func $c{at} (type $t0)) (elem (i32.const {at}) func $c{at})");
+        let added: String = (0..types).map(calling).chain((0..callees).map(callee)).collect();
+        let program = PROGRAM.replace("8 8 funcref", "128 128 funcref");
+        component(WIT, &program.replacen("(data (i32.const 0)", &format!("{added} (data (i32.const 0)"), 1))
+    };
+    for (types, parameters, callees, is_left_out) in [
+        (1, 64, 128, true),
+        (1, 65, 1, false),
+        (1, 1000, 1, false),
+        (256 * 8, 0, 128, true),
+        (50, 8, 128, true),
+        (256, 8, 128, false),
+    ] {
+        let written = program(types, parameters, callees);
+        let rewritten = unshim(&written).unwrap();
+        assert!(is_valid(&rewritten));
+        assert_eq!(tables(&rewritten) == 0, is_left_out, "{types} {parameters} {callees}");
+        assert!(rewritten.len() < written.len() + 32 * 1024, "{} {}", written.len(), rewritten.len());
+    }
 }
