@@ -31,8 +31,9 @@ pub fn build(tree: &Tree) -> Result<PathBuf> {
 
     let counts = training.join("counts");
     let counted = build_with(tree, "counting", &format!("-Cprofile-generate={}", counts.display()))?;
-    // Good for as long as host and bench are the same.
-    build_once(&training, &[&counted, &tree.bench_binary()], &TRAINING.join(" "), || {
+    // Good for as long as the host is the same, and what the bench does. Its binary is another each time it is built with others.
+    let bench = tree.root().join("bench/src");
+    build_once(&training, &[&counted, &bench], &TRAINING.join(" "), || {
         train(tree, &counted, &training.join("bench"))?;
         shell::run(Command::new(&merge).arg("merge").arg("-o").arg(&profile).args(files(&counts)?))
     })?;
