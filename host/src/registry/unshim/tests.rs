@@ -387,6 +387,7 @@ fn what_is_shipped_is_instantiated_in_two_modules() {
             let rewritten = rewritten.unwrap_or_else(|| panic!("{name} has {:?} modules and instances", counts(&wasm)));
             assert!(is_valid(&rewritten), "{name}");
             assert_eq!(counts(&rewritten), (2, 2), "{name}");
+            assert_eq!((calls::tables(&wasm), calls::tables(&rewritten)), (1, 0), "{name}");
             assert_eq!(world(&rewritten), world(&wasm), "{name}");
             seen += 1;
         }

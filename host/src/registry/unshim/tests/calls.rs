@@ -45,7 +45,7 @@ const PROGRAM: &str = r#"(module $program
     (data (i32.const 0) "hi"))"#;
 
 /// How many tables the program has that is a component's first module.
-fn tables(component: &[u8]) -> u32 {
+pub fn tables(component: &[u8]) -> u32 {
     let (mut modules, mut tables) = (0, 0);
     for payload in Parser::new(0).parse_all(component) {
         match payload.unwrap() {
