@@ -17,6 +17,8 @@ use crate::registry::unshim::at;
 
 /// Places that such a table may have. Jumps over more of them would take more room than they save.
 const MOST_PLACES: u64 = 128;
+/// Types that may be called through it. They are looked through for each call.
+const MOST_TYPES: usize = 128;
 /// Instructions and labels that may be added for it, and parameters that a callee may have: far more than programs need, and
 /// little to compile.
 const MOST_SIZE: usize = 16 * 1024;
@@ -108,9 +110,13 @@ impl Calls {
         let first = u32::try_from(functions.len()).ok()?;
         let mut calls = Calls { types, places, called: Vec::new(), first };
         for ty in called {
-            if calls.place_of(ty).is_none() {
-                calls.called.push(ty);
+            if calls.place_of(ty).is_some() {
+                continue;
             }
+            if calls.called.len() == MOST_TYPES {
+                return None;
+            }
+            calls.called.push(ty);
         }
         let is_plain = |ty: &FuncType| ty.params().len() <= MOST_PARAMETERS;
         let size =

@@ -157,7 +157,7 @@ fn a_table_that_may_change_stays() {
 #[test]
 fn what_is_added_has_a_bound() {
     // Types of so many parameters, and functions of the first; those of the same number modulo 256 are alike.
-    let program = |types: usize, parameters: usize, callees: usize| {
+    let program = |types: usize, parameters: usize, callees: usize, places: usize| {
         let of = |ty: usize, format: fn(&str) -> String| -> String {
             (0..parameters).map(|bit| format(if bit < 8 && ty >> bit & 1 == 1 { "i32" } else { "i64" })).collect()
         };
@@ -167,18 +167,21 @@ fn what_is_added_has_a_bound() {
         };
         let callee = |at| format!("(func $c{at} (type $t0)) (elem (i32.const {at}) func $c{at})");
         let added: String = (0..types).map(calling).chain((0..callees).map(callee)).collect();
-        let program = PROGRAM.replace("8 8 funcref", "128 128 funcref");
+        let program = PROGRAM.replace("8 8 funcref", &format!("{places} {places} funcref"));
         component(WIT, &program.replacen("(data (i32.const 0)", &format!("{added} (data (i32.const 0)"), 1))
     };
-    for (types, parameters, callees, is_left_out) in [
-        (1, 64, 128, true),
-        (1, 65, 1, false),
-        (1, 1000, 1, false),
-        (256 * 8, 0, 128, true),
-        (50, 8, 128, true),
-        (256, 8, 128, false),
+    for (types, parameters, callees, places, is_left_out) in [
+        (1, 64, 128, 128, true),
+        (1, 65, 1, 128, false),
+        (1, 1000, 1, 128, false),
+        (256 * 8, 0, 128, 128, true),
+        (50, 8, 128, 128, true),
+        (120, 8, 128, 128, false),
+        // The program has three types of its own.
+        (125, 8, 1, 8, true),
+        (126, 8, 1, 8, false),
     ] {
-        let written = program(types, parameters, callees);
+        let written = program(types, parameters, callees, places);
         let rewritten = unshim(&written).unwrap();
         assert!(is_valid(&rewritten));
         assert_eq!(tables(&rewritten) == 0, is_left_out, "{types} {parameters} {callees}");
