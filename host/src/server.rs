@@ -1,5 +1,6 @@
 //! Listeners, connections and signals: from a configuration to a server that drains.
 
+mod check;
 mod connections;
 mod entrance;
 mod failures;
@@ -14,7 +15,6 @@ mod tls;
 mod tokens;
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,13 +26,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::Audit;
-use crate::config::{self, Config, Endpoint, Listener, Proof};
+use crate::config::{self, Config, Endpoint, Listener};
 use crate::dispatch::Host;
 use crate::loops::{Aside, Loops, Workers};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Form, Registry, Watch};
 use crate::sandbox::{Sandbox, ready};
 use crate::tenants::{self, Shares, Strictness, Tenants};
+pub use check::{check, foreign};
 use connections::Connections;
 use entrance::Entrance;
 use listener::{Listening, accept};
@@ -89,46 +90,6 @@ impl Stop {
 
 fn watch(kind: SignalKind) -> Result<Signal, String> {
     signal(kind).map_err(|error| format!("cannot watch for signals: {error}"))
-}
-
-/// What keeps the configuration's listeners from serving anybody, without opening any.
-pub fn check(config: &Config) -> Vec<(&Endpoint, String)> {
-    let mut problems = Vec::new();
-    for listener in &config.listeners {
-        let entrance = Entrance::new("", listener).err();
-        let found = [no_directory(&listener.place), entrance, nobody_has_a_token(config, &listener.proof)];
-        problems.extend(found.into_iter().flatten().map(|problem| (&listener.place, problem)));
-    }
-    problems
-}
-
-fn no_directory(place: &Endpoint) -> Option<String> {
-    let Endpoint::Unix { path, .. } = place else { return None };
-    let is_missing = path.parent()?.try_exists().is_ok_and(|exists| !exists);
-    is_missing.then(|| format!("there is no directory for {}", path.display()))
-}
-
-fn nobody_has_a_token(config: &Config, proof: &Proof) -> Option<String> {
-    let Proof::Token { only } = proof else { return None };
-    let mut tenants = config.tenants.values().filter(|tenant| only.as_ref().is_none_or(|only| **only == *tenant.name));
-    tenants.all(|tenant| tenant.tokens.is_empty()).then(|| {
-        let what = match only {
-            Some(only) => format!("a token of the tenant {only}, which has none"),
-            None => "a token, and no tenant has one".to_owned(),
-        };
-        format!("it asks for {what}; `wasmline token` makes one")
-    })
-}
-
-/// Addresses of the configuration's listeners that this machine does not have.
-pub fn foreign(config: &Config) -> Vec<&Endpoint> {
-    // On a port of the machine's choice, for a host may serve on that of the listener.
-    let bind = |address: &SocketAddr| TcpListener::bind((address.ip(), 0));
-    let is_foreign = |place: &&Endpoint| match place {
-        Endpoint::Tcp(address) => bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable),
-        Endpoint::Unix { .. } => false,
-    };
-    config.listeners.iter().map(|listener| &listener.place).filter(is_foreign).collect()
 }
 
 /// The running server.

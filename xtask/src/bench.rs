@@ -7,12 +7,10 @@ use std::process::Command;
 use crate::shell::{self, Result};
 use crate::stamp::build_once;
 use crate::tree::Tree;
-use crate::{guests, profiled, tools};
+use crate::{guests, profiled};
 
 /// The argument that has other servers measured too.
 const PEERS: &str = "--peers";
-/// The argument that has the host measured as it is when it is built by what a run of it has shown.
-pub const PROFILED: &str = "--profiled";
 /// The argument that puts what was found into the documentation.
 const PUBLISH: &str = "--publish";
 /// Arguments with which only a part is measured, or too little.
@@ -65,12 +63,10 @@ pub fn command(tree: &Tree, host: &Path, output: &Path) -> Command {
 }
 
 fn measure(tree: &Tree, args: &[String]) -> Result {
-    tools::ensure_wasm_target(tree)?;
-    guests::build_commands(tree)?;
-    guests::build_fixtures(tree)?;
+    guests::build(tree)?;
     let shown =
         ["cargo", "xtask", "bench"].into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
-    let (profiling, args): (Vec<&String>, Vec<&String>) = args.iter().partition(|arg| *arg == PROFILED);
+    let (profiling, args): (Vec<&String>, Vec<&String>) = args.iter().partition(|arg| *arg == profiled::PROFILED);
     let host = if profiling.is_empty() {
         shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline", "--package", "wasmline-bench"]))?;
         tree.host_binary()

@@ -6,7 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::files::list;
 use crate::publish::publish;
 use crate::shell::{self, Result};
+use crate::tools;
 use crate::tree::{Tree, WASM_TARGET};
+
+/// Builds the shipped commands and the fixtures, with the target that they need.
+pub fn build(tree: &Tree) -> Result {
+    tools::ensure_wasm_target(tree)?;
+    build_commands(tree)?;
+    build_fixtures(tree)
+}
 
 /// Builds the shipped commands and lays them, with their sidecars, into `target/commands`.
 ///
@@ -35,7 +43,7 @@ pub fn build_commands(tree: &Tree) -> Result {
 
 /// Builds the fixtures, which are examples of one package, and lays them into `target/fixtures` with the sidecars
 /// of those that have one.
-pub fn build_fixtures(tree: &Tree) -> Result {
+fn build_fixtures(tree: &Tree) -> Result {
     let sources = tree.guests().join("fixtures");
     shell::run(tree.guest_cargo().args(["build", "--release", "--target", WASM_TARGET, "--workspace", "--examples"]))?;
 

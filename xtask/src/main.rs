@@ -99,9 +99,9 @@ fn parse(mut args: Vec<String>) -> Result<Chore> {
         ("test", _) => Ok(Chore::Test(args)),
         ("bench", _) => Ok(Chore::Bench(args)),
         ("build", None) => Ok(Chore::Build { profiled: false }),
-        ("build", Some(bench::PROFILED)) if args.len() == 1 => Ok(Chore::Build { profiled: true }),
+        ("build", Some(profiled::PROFILED)) if args.len() == 1 => Ok(Chore::Build { profiled: true }),
         ("lint", None) => Ok(Chore::Lint),
-        ("build", Some(_)) => Err(format!("build takes {} or nothing, got `{}`", bench::PROFILED, args.join(" "))),
+        ("build", Some(_)) => Err(format!("build takes {} or nothing, got `{}`", profiled::PROFILED, args.join(" "))),
         ("lint", Some(word)) => Err(format!("lint takes no argument, got `{word}`")),
         _ => Err(format!("no chore is called `{chore}`")),
     }
@@ -133,9 +133,7 @@ fn build(tree: &Tree, profile: &str) -> Result {
 }
 
 fn build_profiled(tree: &Tree) -> Result {
-    tools::ensure_wasm_target(tree)?;
-    guests::build_commands(tree)?;
-    guests::build_fixtures(tree)?;
+    guests::build(tree)?;
     let host = profiled::build(tree)?;
     eprintln!("The host is {}", host.display());
     Ok(())

@@ -16,6 +16,9 @@ use crate::stamp::build_once;
 use crate::tree::Tree;
 use crate::{bench, tools};
 
+/// The argument that asks for it.
+pub const PROFILED: &str = "--profiled";
+
 /// What the counted host has to do: the lines that most hosts will have most of.
 const TRAINING: &[&str] = &["echo", "unknown", "open-loop", "connect", "comphash", "lastlog"];
 
@@ -24,31 +27,30 @@ const TRAINING: &[&str] = &["echo", "unknown", "open-loop", "connect", "comphash
 /// # Errors
 /// When something cannot be built, or the toolchain has no tool for profiles.
 pub fn build(tree: &Tree) -> Result<PathBuf> {
-    let merge = tools::ensure_profdata(tree)?;
+    let (merge, target) = (tools::ensure_profdata(tree)?, tools::host_target(tree)?);
     shell::run(tree.cargo().args(["build", "--release", "--package", "wasmline-bench"]))?;
     let place = tree.profiled();
     let (training, profile) = (place.join("training"), place.join("training/wasmline.profdata"));
 
     let counts = training.join("counts");
-    let counted = build_with(tree, "counting", &format!("-Cprofile-generate={}", counts.display()))?;
+    let counted = build_with(tree, &target, "counting", &format!("-Cprofile-generate={}", counts.display()))?;
     // Good for as long as the host is the same, and what the bench does. Its binary is another each time it is built with others.
     let bench = tree.root().join("bench/src");
     build_once(&training, &[&counted, &bench], &TRAINING.join(" "), || {
         train(tree, &counted, &training.join("bench"))?;
         shell::run(Command::new(&merge).arg("merge").arg("-o").arg(&profile).args(files(&counts)?))
     })?;
-    build_with(tree, "optimised", &format!("-Cprofile-use={}", profile.display()))
+    build_with(tree, &target, "optimised", &format!("-Cprofile-use={}", profile.display()))
 }
 
 /// Builds the host with a flag more, in a directory of its own. The target is named so that nothing of the build itself, such as
 /// build scripts, has that flag. Nothing else may differ between two such builds, not even what would only make one quicker, or
 /// functions have other names in them, and the counts are nobody's.
-fn build_with(tree: &Tree, name: &str, flag: &str) -> Result<PathBuf> {
-    let target = tools::host_target(tree)?;
+fn build_with(tree: &Tree, target: &str, name: &str, flag: &str) -> Result<PathBuf> {
     let place = tree.profiled().join(name);
     eprintln!("With RUSTFLAGS {flag}:");
     let mut cargo = tree.cargo();
-    cargo.args(["build", "--release", "--package", "wasmline", "--target", &target, "--target-dir"]).arg(&place);
+    cargo.args(["build", "--release", "--package", "wasmline", "--target", target, "--target-dir"]).arg(&place);
     shell::run(cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", with_flag(flag)))?;
     Ok(place.join(target).join("release/wasmline"))
 }

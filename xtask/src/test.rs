@@ -26,9 +26,7 @@ const DEMANDS: &[Demand] = &[
 
 pub fn test(tree: &Tree, mut args: Vec<String>) -> Result {
     tools::ensure_test_programs()?;
-    tools::ensure_wasm_target(tree)?;
-    guests::build_commands(tree)?;
-    guests::build_fixtures(tree)?;
+    guests::build(tree)?;
     guests::test_sdk(tree)?;
     if args.first().is_some_and(|arg| arg == QUICK) {
         args.remove(0);

@@ -148,12 +148,12 @@ fn explain<T: DeserializeOwned>(mut error: toml::de::Error) -> String {
 
     if let Some((unknown, known)) = unknown_key(&message) {
         let known: Vec<&str> = known.collect();
-        let (table, is_within_one) = match keys {
-            Some(keys) => (format!("in [{keys}]"), true),
-            None => ("at the top of the file".to_owned(), false),
+        let table = match keys {
+            Some(keys) => format!("in [{keys}]"),
+            None => "at the top of the file".to_owned(),
         };
         // TOML has no way back out of a table.
-        let remedy = if is_within_one && nearest(unknown, &known).is_none() && is_before_tables::<T>(unknown) {
+        let remedy = if keys.is_some() && nearest(unknown, &known).is_none() && is_before_tables::<T>(unknown) {
             "it belongs at the top of the file, before any [table]".to_owned()
         } else {
             suggestion(unknown, known)
