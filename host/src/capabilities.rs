@@ -73,7 +73,7 @@ pub struct Call {
 impl Call {
     /// On whose behalf the command runs.
     pub fn tenant(&self) -> &Arc<Tenant> {
-        &self.task.tenant
+        self.task.tenant()
     }
 
     /// Ends a command whose time was used up on its behalf: it does not go on to explain that.

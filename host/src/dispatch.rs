@@ -3,10 +3,11 @@
 mod batch;
 #[cfg(test)]
 mod cancellation;
+mod kept;
 mod places;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -17,14 +18,15 @@ use crate::capabilities::{Call, Held};
 use crate::error::{Code, Failure};
 use crate::identity::Identity;
 use crate::line::split_words;
-use crate::lock::lock;
 use crate::logging::shortened;
-use crate::registry::{Command, Lifetime};
-use crate::sandbox::{Finished, Instance, Sandbox};
+use crate::registry::Command;
+use crate::sandbox::{Finished, Sandbox};
 use crate::task::{Entry, Task};
-use crate::tenants::{Place, Tenant, Tenants};
+use crate::tenants::Tenants;
 use crate::wire::{Gone, Wire, outbox};
 pub use batch::Batch;
+use batch::Found;
+use kept::{Kept, Shelf};
 use places::Places;
 
 /// What the audit file calls a line whose command there is not. The client reads no error line.
@@ -48,27 +50,19 @@ pub struct Dispatcher {
     tenant: Arc<str>,
     /// Apart, for the allocator has use for two small pieces between the large ones of a connection, and none for one.
     identity: Box<Identity>,
-    /// The instances that are kept for the connection's next lines, one of a command at most.
-    kept: Mutex<Vec<Kept>>,
-}
-
-/// An instance that is kept, with the command that it is of: once another has taken that one's place in the table it is of
-/// no more use.
-struct Kept {
-    command: Arc<Command>,
-    instance: Option<Instance>,
-    _place: Place,
+    /// The instances that are kept for the connection's next lines.
+    shelf: Shelf,
 }
 
 impl Dispatcher {
     /// A dispatcher for a connection of `tenant`, made by `identity`.
     pub fn new(host: Arc<Host>, tenant: Arc<str>, identity: Identity) -> Dispatcher {
-        Dispatcher { host, tenant, identity: Box::new(identity), kept: Mutex::default() }
+        Dispatcher { host, tenant, identity: Box::new(identity), shelf: Shelf::default() }
     }
 
     /// For lines that come right behind one another.
     pub fn batch(&self) -> Batch<'_> {
-        Batch::new(&self.host.tenants, &self.host.instances)
+        Batch::new(&self.host, &self.shelf)
     }
 
     /// Who the client is.
@@ -130,23 +124,23 @@ impl Dispatcher {
             self.turn_away(wire, &name, &failure);
             return Ok(Some(failure));
         }
-        let Some(command) = tenant.command(&name) else {
+        let Some(found) = batch.command(&name, wire.peer()) else {
             wire.say("Command not found.\n");
             self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
         };
-        self.run_command(wire, tenant, command, words.collect(), batch).await
+        self.run_command(wire, found, words.collect(), batch).await
     }
 
     /// Runs a command with these arguments, once there is a place for it and, where there is an audit file, for its record.
     async fn run_command(
         &self,
         wire: &Arc<Wire>,
-        tenant: Arc<Tenant>,
-        command: Arc<Command>,
+        Found { command, subject }: Found,
         args: Vec<String>,
         batch: &mut Batch<'_>,
     ) -> Result<Option<Failure>, Gone> {
+        let tenant = &subject.tenant;
         // A line that was there already begins where the one before it has ended.
         let (now, audit) = (batch.since().unwrap_or_else(Instant::now), self.host.audit.load());
         if let Some(failure) = audit.as_ref().and_then(|audit| audit.refusal()) {
@@ -157,10 +151,11 @@ impl Dispatcher {
         let size = command.code.program.size(&self.host.sandbox);
         let mut began = now;
         // What the line before has left is taken or given back, whatever becomes of this one.
-        let admitted = match (command.health.put_aside(now), batch.take(&tenant, size)) {
+        let admitted = match (command.health.put_aside(now), batch.take(tenant, size)) {
             (None, Some(places)) => Ok(places),
             (None, None) => {
-                let admitted = Places::take(&self.host.instances, &tenant, size, wire).await?;
+                batch.give_back();
+                let admitted = Places::take(&self.host.instances, tenant, size, wire).await?;
                 // What it has waited is none of the line's time.
                 began = Instant::now();
                 admitted
@@ -171,8 +166,7 @@ impl Dispatcher {
             )),
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
-        let id = tenant.tasks.next_id();
-        let task = Task::new(id, tenant, Arc::clone(&command.name), args, Arc::clone(wire.peer()), began);
+        let task = Task::new(tenant.tasks.next_id(), subject, args, began);
         let call = Arc::new(Call {
             task: Arc::new(task),
             overview,
@@ -191,10 +185,10 @@ impl Dispatcher {
             },
             None => None,
         };
-        let ready = admitted.and_then(|places| Ok((places, self.take_kept(&call)?)));
+        let ready = admitted.and_then(|places| Ok((places, batch.kept.take(&call)?)));
         match ready {
             Ok((places, kept)) => {
-                let (failure, places) = self.invoke(wire, call, account, places, kept).await?;
+                let (failure, places) = self.invoke(wire, call, account, places, kept, batch).await?;
                 batch.keep(places);
                 Ok(failure)
             }
@@ -222,18 +216,15 @@ impl Dispatcher {
         account: Option<Account>,
         places: Places,
         mut kept: Option<Kept>,
+        batch: &mut Batch<'_>,
     ) -> Result<(Option<Failure>, Places), Gone> {
         let began = call.task.began;
         let command = &call.command;
         outbox::hurry(began);
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(&call.task);
-        let finished = match self
-            .host
-            .sandbox
-            .run(&command.code.program, &call, kept.as_mut().and_then(|kept| kept.instance.take()))
-            .await
-        {
+        let instance = kept.as_mut().and_then(|kept| kept.instance.take());
+        let finished = match self.host.sandbox.run(batch.clock(), &command.code.program, &call, instance).await {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);
@@ -256,39 +247,13 @@ impl Dispatcher {
         let sent = if wire.has_line() { Ok(()) } else { wire.send_soon(began) };
         let failure = match kept {
             None => finished.into_failure(),
-            Some(kept) => self.keep(kept, finished),
+            Some(kept) => {
+                let (failure, instance) = finished.into_kept();
+                batch.kept.keep(kept, instance);
+                failure
+            }
         };
         sent.map(|()| (failure, places))
-    }
-
-    /// The instance that was kept for the line's command, or a place for a new one to be kept in, where the command asks for
-    /// that. It is never left to chance whether a line finds what the one before has left.
-    fn take_kept(&self, call: &Call) -> Result<Option<Kept>, Failure> {
-        if call.command.sidecar.instance == Lifetime::Line {
-            return Ok(None);
-        }
-        let mut kept = self.kept();
-        // What has been replaced meanwhile goes with its place.
-        kept.retain(|kept| kept.command.name != call.command.name || Arc::ptr_eq(&kept.command, &call.command));
-        if let Some(index) = kept.iter().position(|kept| Arc::ptr_eq(&kept.command, &call.command)) {
-            return Ok(Some(kept.swap_remove(index)));
-        }
-        let place = call.tenant().part().kept.try_acquire();
-        let place = place.ok_or_else(|| Failure::new(Code::Overloaded, "too many instances are kept; try again"))?;
-        Ok(Some(Kept { command: Arc::clone(&call.command), instance: None, _place: place }))
-    }
-
-    /// Keeps the instance for the next line, if the guest came to its own end and has left nothing open.
-    fn keep(&self, kept: Kept, finished: Finished) -> Option<Failure> {
-        let (failure, instance) = finished.into_kept();
-        if instance.is_some() {
-            self.kept().push(Kept { instance, ..kept });
-        }
-        failure
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
-        lock(&self.kept)
     }
 
     /// Puts a command aside that traps again and again.

@@ -28,8 +28,10 @@ pub struct LineBuffer {
     bytes: Vec<u8>,
     /// Where the next line begins. Lines are taken by moving this, not by moving the bytes behind them.
     start: usize,
-    /// Up to where there is certainly no LF, so that no byte is looked at twice however small the pieces are.
+    /// Up to where there is no LF but the next, so that no byte is looked at twice however small the pieces are.
     scanned: usize,
+    /// Where the next LF is, if one is held.
+    line_end: Option<usize>,
     max_line: usize,
     too_long: bool,
 }
@@ -37,7 +39,7 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// An empty buffer for lines of at most `max_line` bytes, not counting LF and one CR before it.
     pub fn new(max_line: usize) -> Self {
-        Self { bytes: Vec::new(), start: 0, scanned: 0, max_line, too_long: false }
+        Self { bytes: Vec::new(), start: 0, scanned: 0, line_end: None, max_line, too_long: false }
     }
 
     /// Appends bytes as they were received. Ignored once a line has been too long.
@@ -49,9 +51,11 @@ impl LineBuffer {
         if self.start >= self.pending() {
             self.bytes.drain(..self.start);
             self.scanned -= self.start;
+            self.line_end = self.line_end.map(|end| end - self.start);
             self.start = 0;
         }
         self.bytes.extend_from_slice(bytes);
+        self.look();
     }
 
     /// Takes the next line; `None` while no whole line is held.
@@ -62,11 +66,9 @@ impl LineBuffer {
         if self.too_long {
             return Some(Line::TooLong);
         }
-        let Some(offset) = memchr(b'\n', &self.bytes[self.scanned..]) else {
-            self.scanned = self.bytes.len();
-            return self.exceeds(self.scanned).then(|| self.give_up());
+        let Some(end) = self.line_end else {
+            return self.exceeds(self.bytes.len()).then(|| self.give_up());
         };
-        let end = self.scanned + offset;
         if self.exceeds(end) {
             return Some(self.give_up());
         }
@@ -80,7 +82,15 @@ impl LineBuffer {
 
     /// Whether [`next_line`](Self::next_line) has a whole line to give at once.
     pub fn has_line(&self) -> bool {
-        self.too_long || memchr(b'\n', &self.bytes[self.scanned..]).is_some()
+        self.too_long || self.line_end.is_some()
+    }
+
+    /// Looks for the next LF, where it is not known yet.
+    fn look(&mut self) {
+        if self.line_end.is_none() {
+            self.line_end = memchr(b'\n', &self.bytes[self.scanned..]).map(|offset| self.scanned + offset);
+            self.scanned = self.line_end.unwrap_or(self.bytes.len());
+        }
     }
 
     /// How many bytes are held.
@@ -112,8 +122,11 @@ impl LineBuffer {
     fn advance(&mut self, to: usize) {
         self.start = to;
         self.scanned = to;
+        self.line_end = None;
         if self.is_empty() {
             self.release();
+        } else {
+            self.look();
         }
     }
 
@@ -127,6 +140,7 @@ impl LineBuffer {
         self.bytes = Vec::new();
         self.start = 0;
         self.scanned = 0;
+        self.line_end = None;
     }
 }
 

@@ -20,7 +20,7 @@ use wasmtime_wasi::p2::bindings::CommandPre as WasiPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::capabilities::{self, Call, CommandPre};
-use crate::engine::{self, Clock, PoolSize, Size};
+use crate::engine::{self, Clock, PoolSize, Running, Size};
 use crate::error::{Code, Failure};
 use crate::registry::Lifetime;
 use crate::task::Task;
@@ -182,6 +182,14 @@ impl Sandbox {
         Ok(Sandbox { small, large, clock, largest_memory: pool.memory, makes_ahead: pool.ahead > 0 })
     }
 
+    /// One for so many invocations at once, with memories of so many bytes.
+    #[cfg(test)]
+    pub fn for_test(invocations: usize, memory: usize) -> Sandbox {
+        let size =
+            PoolSize { invocations, large: invocations, kept: 1, ahead: 1, memory, page_scan: true, on_demand: false };
+        Sandbox::new(size).unwrap()
+    }
+
     /// The engine that code has to be loaded into for a command of this size. What is compiled for one fits the other.
     pub fn engine(&self, size: Size) -> &Engine {
         match size {
@@ -224,10 +232,20 @@ impl Sandbox {
         })
     }
 
-    /// Runs one line, in the instance that was kept for it, if one was. Fails only when the client is gone; everything else
-    /// is an outcome.
-    pub async fn run(&self, program: &Program, call: &Arc<Call>, kept: Option<Instance>) -> Result<Finished, Gone> {
-        let running = self.clock.run();
+    /// Keeps the clock going that interrupts guests.
+    pub fn clock(&self) -> Running<'_> {
+        self.clock.run()
+    }
+
+    /// Runs one line while the clock goes, in the instance that was kept for it, if one was. Fails only when the client is
+    /// gone; everything else is an outcome.
+    pub async fn run(
+        &self,
+        _clock: &Running<'_>,
+        program: &Program,
+        call: &Arc<Call>,
+        kept: Option<Instance>,
+    ) -> Result<Finished, Gone> {
         let mut instance = match kept {
             Some(mut instance) => {
                 instance.resume(Arc::clone(call));
@@ -244,7 +262,6 @@ impl Sandbox {
             let run = pin!(instance.run(program, &call.task.args));
             drive(run, call, deadline).await
         };
-        drop(running);
         let is_intact = matches!(result, Ok(Ok(_))) && !cpu::is_overspent(&call.task, limits.cpu);
         let outcome = match result {
             Ok(Ok(result)) => ended(&call.task, result),
@@ -289,7 +306,7 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
 /// What it comes to that a guest has come to its own end. An instruction that fills memory is not interrupted, so that may be
 /// beyond its budget.
 fn ended(task: &Task, result: Result<(), String>) -> Result<(), Failure> {
-    let budget = task.tenant.limits.cpu;
+    let budget = task.tenant().limits.cpu;
     if cpu::is_overspent(task, budget) {
         return Err(used_up(budget));
     }

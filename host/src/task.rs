@@ -13,19 +13,25 @@ use slab::Slab;
 use crate::lock::lock;
 use crate::tenants::Tenant;
 
+/// Who has which command run. Lines of a command that come behind one another on a connection share it.
+pub struct Subject {
+    /// On whose behalf it runs.
+    pub tenant: Arc<Tenant>,
+    /// The command's name.
+    pub command: Arc<str>,
+    /// The client's address.
+    pub peer: Arc<str>,
+}
+
 /// A running line.
 pub struct Task {
     /// Tells the tenant's invocations apart, in the log and for whoever stops one. Each tenant counts its own, so that the
     /// numbers tell nothing of what others do.
     pub id: u64,
-    /// On whose behalf it runs.
-    pub tenant: Arc<Tenant>,
-    /// The command's name.
-    pub command: Arc<str>,
-    /// The words after it.
+    /// Who has it run, and which command it is of.
+    pub subject: Arc<Subject>,
+    /// The words after the command's name.
     pub args: Vec<String>,
-    /// The client's address.
-    pub peer: Arc<str>,
     /// When it began.
     pub began: Instant,
     /// Nanoseconds of CPU time: of the guest, of the host on its behalf, and of its children.
@@ -42,20 +48,11 @@ pub struct Task {
 
 impl Task {
     /// A task that began at `began`, from which its time is counted.
-    pub fn new(
-        id: u64,
-        tenant: Arc<Tenant>,
-        command: Arc<str>,
-        args: Vec<String>,
-        peer: Arc<str>,
-        began: Instant,
-    ) -> Task {
+    pub fn new(id: u64, subject: Arc<Subject>, args: Vec<String>, began: Instant) -> Task {
         Task {
             id,
-            tenant,
-            command,
+            subject,
             args,
-            peer,
             began,
             cpu: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
@@ -64,6 +61,11 @@ impl Task {
             stopped: AtomicBool::new(false),
             driver: AtomicWaker::new(),
         }
+    }
+
+    /// On whose behalf it runs.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.subject.tenant
     }
 
     /// Adds CPU time, to its account and to its tenant's.
@@ -75,7 +77,7 @@ impl Task {
     pub fn charge_at(&self, now: Instant, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.cpu.fetch_add(nanoseconds, Ordering::Relaxed);
-        self.tenant.cpu.charge(time, now);
+        self.tenant().cpu.charge(time, now);
     }
 
     /// CPU time used so far.
@@ -85,7 +87,7 @@ impl Task {
 
     /// CPU time that is left of its budget; `None` when it is used up.
     pub fn cpu_left(&self) -> Option<Duration> {
-        self.tenant.limits.cpu.checked_sub(self.cpu())
+        self.tenant().limits.cpu.checked_sub(self.cpu())
     }
 
     /// Bytes in its memories and tables now.
@@ -109,7 +111,7 @@ impl Task {
 
     /// Takes a place for a child, if there is one left.
     pub fn place_for_child(self: &Arc<Task>) -> Option<ChildPlace> {
-        let most = self.tenant.limits.children_per_line;
+        let most = self.tenant().limits.children_per_line;
         let place = |children: usize| (children < most).then_some(children + 1);
         self.children.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).ok()?;
         Some(ChildPlace { task: Arc::clone(self) })
@@ -189,7 +191,7 @@ impl Tasks {
 impl<'a> Entry<'a> {
     /// Lists a task among those of its tenant for as long as the entry lives.
     pub fn new(task: &'a Arc<Task>) -> Entry<'a> {
-        let place = task.tenant.tasks.running().insert(Arc::clone(task));
+        let place = task.tenant().tasks.running().insert(Arc::clone(task));
         Entry { task, place }
     }
 }
@@ -197,6 +199,6 @@ impl<'a> Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         // Returned out of the lock before it is dropped.
-        let _task = self.task.tenant.tasks.running().try_remove(self.place);
+        let _task = self.task.tenant().tasks.running().try_remove(self.place);
     }
 }

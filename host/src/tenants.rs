@@ -67,6 +67,8 @@ pub struct Tenant {
     is_alone: AtomicBool,
     config: config::Tenant,
     table: ArcSwap<Table>,
+    /// How many tables there were before this one.
+    tables: AtomicUsize,
 }
 
 /// All tenants by name.
@@ -92,13 +94,14 @@ impl Tenant {
             grants: Arc::new(config.grants.clone()),
             config: config.clone(),
             table: ArcSwap::default(),
+            tables: AtomicUsize::new(0),
         }
     }
 
     /// Takes over what lines of the tenant that it follows still have, and their places.
     fn follow(&mut self, known: &Tenant) {
         // What served so far goes on serving where the new directories have a bad file of the same name.
-        self.table.store(known.commands());
+        self.swap(known.commands());
         // The lines that run are the tenant's still, to be seen, stopped and counted.
         self.tasks = Arc::clone(&known.tasks);
         self.memory = Arc::clone(&known.memory);
@@ -131,7 +134,7 @@ impl Tenant {
     #[cfg(test)]
     pub fn with_commands(config: &config::Tenant, shares: &Shares, sandbox: &Sandbox, files: &[PathBuf]) -> Tenant {
         let tenant = Tenant::new(config, shares, 1);
-        tenant.table.store(Arc::new(Table::compiled_here(&tenant.owner(), sandbox, files)));
+        tenant.swap(Arc::new(Table::compiled_here(&tenant.owner(), sandbox, files)));
         tenant
     }
 
@@ -160,6 +163,12 @@ impl Tenant {
         self.table.load().get(name).cloned()
     }
 
+    /// The number of the table that the commands are in now. Whoever asks for it before he asks for a command can tell by
+    /// it later, at less cost, that asking again would give him the same.
+    pub fn table_number(&self) -> usize {
+        self.tables.load(Ordering::Acquire)
+    }
+
     /// The commands as they are now.
     pub fn commands(&self) -> Arc<Table> {
         self.table.load_full()
@@ -176,10 +185,18 @@ impl Tenant {
         Owner { tenant: &self.config, grants: &self.grants, compile_jobs, most_commands }
     }
 
+    /// Swaps in another table, and returns the one before.
+    pub fn swap(&self, table: Arc<Table>) -> Arc<Table> {
+        let before = self.table.swap(table);
+        // Afterwards: whoever sees the new number finds the new table.
+        self.tables.fetch_add(1, Ordering::Release);
+        before
+    }
+
     /// Swaps in what was read, and says what is different now.
     fn take(&self, table: Table) {
         let table = Arc::new(table);
-        let changes = self.table.swap(Arc::clone(&table)).changes(&table);
+        let changes = self.swap(Arc::clone(&table)).changes(&table);
         if changes.is_empty() {
             return;
         }
@@ -223,7 +240,7 @@ impl Tenant {
 /// When the file is no command.
 pub fn load_one(config: &config::Tenant, registry: &Registry, shares: &Shares, file: &Path) -> Result<Tenant, Problem> {
     let tenant = Tenant::new(config, shares, 1);
-    tenant.table.store(Arc::new(registry.load_one(&tenant.owner(), file)?));
+    tenant.swap(Arc::new(registry.load_one(&tenant.owner(), file)?));
     Ok(tenant)
 }
 

@@ -64,8 +64,13 @@ pub struct Wire {
     settings: Arc<config::Server>,
     input: Mutex<InputState>,
     output: Mutex<OutputState>,
-    /// Whether the connection is to end once its output is sent. Apart, for it is looked at more often than it is set.
+    /// Whether the connection is to end once its output is sent. This and what follows stands apart, for it is looked at more
+    /// often than it is set, and a lock would cost more.
     closing: AtomicBool,
+    /// Whether a whole line is at hand.
+    has_line: AtomicBool,
+    /// Whether so much output is kept that a writer has to wait.
+    is_full: AtomicBool,
 }
 
 impl Wire {
@@ -78,6 +83,8 @@ impl Wire {
             settings,
             output: Mutex::default(),
             closing: AtomicBool::new(false),
+            has_line: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
         }
     }
 

@@ -37,12 +37,12 @@ impl Drop for CancelOnDrop {
 /// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its place is
 /// given back when it has really ended.
 async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
-    let part = task.tenant.part();
+    let part = task.tenant().part();
     let threads = Arc::clone(&part.threads);
     let task = Arc::clone(task);
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
-    let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant.limits.digest_size);
+    let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant().limits.digest_size);
     let account = Hashing { task, cancelled };
     let job = Job::in_place(part.hash_jobs.clone(), &part.threads, move || {
         let (opened, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));

@@ -25,7 +25,7 @@ impl<T: Send + 'static> Job<T> {
     /// Begins a file operation as soon as there is a place for it.
     pub fn begin(call: &Call, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let task = Arc::clone(&call.task);
-        let part = task.tenant.part();
+        let part = task.tenant().part();
         Job::in_place(part.file_jobs.clone(), &part.threads, move || {
             let (done, used) = cpu::measure_aside(work);
             task.charge(used);

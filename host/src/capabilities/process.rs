@@ -49,7 +49,7 @@ impl Host for ObjectView<'_> {
         };
         let task = Arc::clone(&self.call.task);
         let Some(line) = task.place_for_child() else { return Ok(Err(Error::TooManyChildren)) };
-        let place = task.tenant.children.clone().acquire();
+        let place = task.tenant().children.clone().acquire();
         let Ok(place) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };

@@ -42,9 +42,9 @@ fn shown(task: &Task) -> Shown {
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Shown {
         id: task.id,
-        command: task.command.to_string(),
+        command: task.subject.command.to_string(),
         args: task.args.clone(),
-        peer: task.peer.to_string(),
+        peer: task.subject.peer.to_string(),
         age: milliseconds(task.began.elapsed()),
         cpu: milliseconds(task.cpu()),
         memory: task.memory() as u64,

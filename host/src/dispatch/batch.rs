@@ -4,22 +4,39 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
-use tokio::sync::Semaphore;
 
+use super::Host;
+use super::kept::{Keeper, Shelf};
 use super::places::Places;
-use crate::engine::Size;
+use crate::engine::{Running, Size};
+use crate::registry::Command;
 use crate::sandbox::cpu;
+use crate::task::Subject;
 use crate::tenants::{Tenant, Tenants};
 
 /// What the lines so far have left.
 pub struct Batch<'a> {
+    host: &'a Host,
     /// Each line sees the tenants as they are when it comes; to look whether they are others costs next to nothing.
     tenants: Cache<&'a ArcSwap<Tenants>, Arc<Tenants>>,
     /// The connection's tenant, and where it was found.
     tenant: Option<(Arc<Tenants>, Arc<Tenant>)>,
+    /// The command of the line before, and the number of the table that it is in.
+    found: Option<(usize, Found)>,
     reserved: Option<Reserved>,
-    /// The pool that all tenants' lines run in.
-    instances: &'a Semaphore,
+    /// The clock goes from the first line on that runs in an instance.
+    running: Option<Running<'a>>,
+    /// The instances that the connection keeps.
+    pub kept: Keeper<'a>,
+}
+
+/// A command, and who has it run.
+#[derive(Clone)]
+pub struct Found {
+    /// The command.
+    pub command: Arc<Command>,
+    /// Who, and its name.
+    pub subject: Arc<Subject>,
 }
 
 /// The places of a line that has ended.
@@ -29,19 +46,42 @@ struct Reserved {
 }
 
 impl<'a> Batch<'a> {
-    /// That of a first line.
-    pub fn new(tenants: &'a ArcSwap<Tenants>, instances: &'a Semaphore) -> Batch<'a> {
-        Batch { tenants: Cache::new(tenants), tenant: None, reserved: None, instances }
+    /// That of a first line of a connection that keeps its instances on this shelf.
+    pub fn new(host: &'a Host, shelf: &'a Shelf) -> Batch<'a> {
+        let (tenants, kept) = (Cache::new(&host.tenants), Keeper::new(shelf));
+        Batch { host, tenants, tenant: None, found: None, reserved: None, running: None, kept }
     }
 
-    /// The tenant of this name, if there is one now.
-    pub fn tenant(&mut self, name: &str) -> Option<Arc<Tenant>> {
+    /// The connection's tenant, which is of this name, if there is one now.
+    pub fn tenant(&mut self, name: &str) -> Option<&Arc<Tenant>> {
         let tenants = self.tenants.load();
-        let (_, tenant) = match self.tenant.take() {
-            Some(known) if Arc::ptr_eq(&known.0, tenants) => self.tenant.insert(known),
-            _ => self.tenant.insert((Arc::clone(tenants), Arc::clone(tenants.get(name)?))),
-        };
-        Some(Arc::clone(tenant))
+        if self.tenant.as_ref().is_none_or(|known| !Arc::ptr_eq(&known.0, tenants)) {
+            (self.tenant, self.found) = (None, None);
+            self.tenant = Some((Arc::clone(tenants), Arc::clone(tenants.get(name)?)));
+        }
+        self.tenant.as_ref().map(|(_, tenant)| tenant)
+    }
+
+    /// The command of this name of the tenant that was found, for a client of this address.
+    pub fn command(&mut self, name: &str, peer: &Arc<str>) -> Option<Found> {
+        let (_, tenant) = self.tenant.as_ref()?;
+        let number = tenant.table_number();
+        if let Some((_, found)) =
+            self.found.as_ref().filter(|(of, found)| *of == number && *found.command.name == *name)
+        {
+            return Some(found.clone());
+        }
+        let command = tenant.command(name)?;
+        let subject =
+            Subject { tenant: Arc::clone(tenant), command: Arc::clone(&command.name), peer: Arc::clone(peer) };
+        let found = Found { command, subject: Arc::new(subject) };
+        self.found = Some((number, found.clone()));
+        Some(found)
+    }
+
+    /// Has the clock go, without which no guest may run, until places are given back.
+    pub fn clock(&mut self) -> &Running<'a> {
+        self.running.get_or_insert_with(|| self.host.sandbox.clock())
     }
 
     /// When the line before came to its end, unless something was waited for since.
@@ -52,6 +92,7 @@ impl<'a> Batch<'a> {
     /// Gives the places back. Whoever is going to wait for something has to, for places are for lines that run.
     pub fn give_back(&mut self) {
         self.reserved = None;
+        self.running = None;
     }
 
     /// Takes the places for another line, where they are what that needs.
@@ -62,46 +103,58 @@ impl<'a> Batch<'a> {
 
     /// Keeps the places of a line that has ended just now, unless somebody may be waiting for one of them.
     pub fn keep(&mut self, places: Places) {
-        let is_wanted = places.are_wanted() || self.instances.available_permits() == 0;
+        let is_wanted = places.are_wanted() || self.host.instances.available_permits() == 0;
         self.reserved = (!is_wanted).then(|| Reserved { places, ended: cpu::last_end() });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tokio::sync::Semaphore;
 
-    fn places(tenant: &Arc<Tenant>, instances: &Arc<Semaphore>) -> Places {
-        Places::for_test(tenant, instances).expect("they are free")
+    use super::*;
+    use crate::audit::Auditing;
+    use crate::dispatch::cancellation::world::World;
+    use crate::sandbox::Sandbox;
+
+    fn host(instances: usize) -> Host {
+        Host {
+            tenants: ArcSwap::default(),
+            sandbox: Arc::new(Sandbox::for_test(1, 1 << 16)),
+            instances: Arc::new(Semaphore::new(instances)),
+            audit: Auditing::default(),
+        }
+    }
+
+    fn places(tenant: &Arc<Tenant>, host: &Host) -> Places {
+        Places::for_test(tenant, &host.instances).expect("they are free")
     }
 
     #[test]
     fn places_are_left_to_the_next_line_of_the_same_tenant() {
         let tenant = || Arc::new(Tenant::for_test("concurrency = 2", 1 << 30));
-        let (one, other, instances) = (tenant(), tenant(), Arc::new(Semaphore::new(2)));
-        let tenants = ArcSwap::default();
-        let mut batch = Batch::new(&tenants, &instances);
+        let (one, other, host, shelf) = (tenant(), tenant(), host(2), Shelf::default());
+        let mut batch = Batch::new(&host, &shelf);
         assert!(batch.take(&one, Size::Small).is_none());
         for (next, size, fits) in [(&one, Size::Small, true), (&one, Size::Large, false), (&other, Size::Small, false)]
         {
-            batch.keep(places(&one, &instances));
-            assert_eq!(instances.available_permits(), 1);
+            batch.keep(places(&one, &host));
+            assert_eq!(host.instances.available_permits(), 1);
             assert_eq!(batch.take(next, size).is_some(), fits, "{size:?}");
-            assert_eq!((instances.available_permits(), one.slots.available_permits()), (2, 2));
+            assert_eq!((host.instances.available_permits(), one.slots.available_permits()), (2, 2));
         }
-        batch.keep(places(&one, &instances));
+        batch.keep(places(&one, &host));
         batch.give_back();
-        assert_eq!((instances.available_permits(), one.slots.available_permits()), (2, 2));
+        assert_eq!((host.instances.available_permits(), one.slots.available_permits()), (2, 2));
     }
 
     #[test]
     fn places_that_somebody_may_wait_for_are_given_back() {
         let tenant = |concurrency| Arc::new(Tenant::for_test(&format!("concurrency = {concurrency}"), 1 << 30));
         for (concurrency, instances) in [(1, 2), (2, 1)] {
-            let (tenant, instances) = (tenant(concurrency), Arc::new(Semaphore::new(instances)));
-            let tenants = ArcSwap::default();
-            let mut batch = Batch::new(&tenants, &instances);
-            batch.keep(places(&tenant, &instances));
+            let (tenant, host, shelf) = (tenant(concurrency), host(instances), Shelf::default());
+            let mut batch = Batch::new(&host, &shelf);
+            batch.keep(places(&tenant, &host));
             assert!(batch.take(&tenant, Size::Small).is_none());
             assert_eq!(tenant.slots.available_permits(), concurrency);
         }
@@ -110,16 +163,45 @@ mod tests {
     #[test]
     fn each_line_sees_the_tenants_as_they_are() {
         let tenant = || Arc::new(Tenant::for_test("", 1 << 30));
-        let (tenants, instances) = (ArcSwap::default(), Semaphore::new(1));
-        let mut batch = Batch::new(&tenants, &instances);
+        let (host, shelf) = (host(1), Shelf::default());
+        let mut batch = Batch::new(&host, &shelf);
         assert!(batch.tenant("one").is_none());
         for one in [tenant(), tenant()] {
-            tenants.store(Arc::new(Tenants::from([("one".to_owned(), Arc::clone(&one))])));
+            host.tenants.store(Arc::new(Tenants::from([("one".to_owned(), Arc::clone(&one))])));
             for _ in 0..2 {
-                assert!(batch.tenant("one").is_some_and(|found| Arc::ptr_eq(&found, &one)));
+                assert!(batch.tenant("one").is_some_and(|found| Arc::ptr_eq(found, &one)));
             }
         }
-        tenants.store(Arc::default());
+        host.tenants.store(Arc::default());
         assert!(batch.tenant("one").is_none());
+    }
+
+    #[test]
+    fn each_line_sees_the_commands_as_they_are() {
+        let (world, shelf, peer) = (World::new(&[("echo", ""), ("exit", "")], ""), Shelf::default(), Arc::from("peer"));
+        let mut batch = Batch::new(&world.host, &shelf);
+        let mut find = |name| {
+            assert!(batch.tenant("default").is_some());
+            batch.command(name, &peer)
+        };
+        let first = find("echo").unwrap();
+        assert!(Arc::ptr_eq(&first.subject, &find("echo").unwrap().subject), "it is looked for once");
+        assert_eq!(&*find("exit").unwrap().subject.command, "exit");
+        assert!(find("nope").is_none());
+        assert_eq!(&*find("echo").unwrap().command.name, "echo");
+        let before = world.tenant.swap(Arc::default());
+        assert!(find("echo").is_none());
+        world.tenant.swap(before);
+        assert!(Arc::ptr_eq(&first.command, &find("echo").unwrap().command));
+    }
+
+    #[test]
+    fn another_tenant_of_the_name_has_commands_of_its_own() {
+        let (world, shelf, peer) = (World::new(&[("echo", "")], ""), Shelf::default(), Arc::from("peer"));
+        let mut batch = Batch::new(&world.host, &shelf);
+        assert!(batch.tenant("default").is_some() && batch.command("echo", &peer).is_some());
+        let other = Arc::new(Tenant::for_test("", 1 << 30));
+        world.host.tenants.store(Arc::new(Tenants::from([("default".to_owned(), other)])));
+        assert!(batch.tenant("default").is_some() && batch.command("echo", &peer).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! A line that is dropped leaves nothing behind but its record, wherever it was: each line here is run to its end, and then again and
 //! again, dropped after its first poll, its second, and so on. A client that vanishes does no more than that to its line.
 
-mod world;
+pub(super) mod world;
 
 use std::fs;
 use std::sync::Arc;

@@ -9,6 +9,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -46,6 +47,7 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
         if let Poll::Ready(place) = turn.poll(cx, call) {
             let (polled, used) = cpu::on_account(task, budget, || run.as_mut().poll(cx));
             drop(place);
+            turn.computed += used;
             call.command.tries.took(used);
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
@@ -73,6 +75,8 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
 /// Whether a guest may run now.
 #[derive(Default)]
 struct Turn {
+    /// How long it has run so far. What was done for it elsewhere, by its children above all, has kept no thread of these.
+    computed: Duration,
     pause: Option<Pin<Box<Sleep>>>,
     place: Option<Pin<Box<dyn Future<Output = Place> + Send>>>,
 }
@@ -98,7 +102,7 @@ impl Turn {
             }
         }
         if self.place.is_none() {
-            let is_long = call.task.cpu() >= TICK || call.command.tries.holds_up();
+            let is_long = self.computed >= TICK || call.command.tries.holds_up();
             if !is_long && !tenant.takes_turns() {
                 return Poll::Ready(None);
             }

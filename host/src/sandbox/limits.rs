@@ -49,10 +49,10 @@ impl Meter {
         let used = self.used.saturating_add(bytes);
         match &self.task {
             // An error and not a refusal: the guest learns nothing, and the client gets a reason instead of a trap.
-            Some(task) if used > task.tenant.limits.memory => {
-                return Err(Stop::Memory(task.tenant.limits.memory).into());
+            Some(task) if used > task.tenant().limits.memory => {
+                return Err(Stop::Memory(task.tenant().limits.memory).into());
             }
-            Some(task) if !task.tenant.take_memory(bytes) => return Err(Stop::MemoryInUse.into()),
+            Some(task) if !task.tenant().take_memory(bytes) => return Err(Stop::MemoryInUse.into()),
             Some(task) => task.set_memory(used),
             None if used > AHEAD => return Err(Stop::Memory(AHEAD).into()),
             None => {}
@@ -67,7 +67,7 @@ impl Meter {
         self.used -= bytes;
         if let Some(task) = &self.task {
             task.set_memory(self.used);
-            task.tenant.memory.give_back(bytes);
+            task.tenant().memory.give_back(bytes);
         }
     }
 }
@@ -95,7 +95,7 @@ impl ResourceLimiter for Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
-            task.tenant.memory.give_back(self.used);
+            task.tenant().memory.give_back(self.used);
         }
     }
 }
@@ -103,10 +103,12 @@ impl Drop for Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Subject;
     use crate::tenants::Tenant;
 
     fn task(tenant: &Arc<Tenant>) -> Arc<Task> {
-        Arc::new(Task::new(1, Arc::clone(tenant), "".into(), Vec::new(), "".into(), std::time::Instant::now()))
+        let subject = Subject { tenant: Arc::clone(tenant), command: "".into(), peer: "".into() };
+        Arc::new(Task::new(1, Arc::new(subject), Vec::new(), std::time::Instant::now()))
     }
 
     #[test]

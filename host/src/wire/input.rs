@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -107,9 +108,12 @@ impl Wire {
     /// The next line if it has arrived already.
     pub fn line_at_hand(&self) -> Option<Line> {
         let mut input = lock(&self.input);
-        let line = input.lines.next_line()?;
-        input.line_began = None;
-        Some(line)
+        let line = input.lines.next_line();
+        self.has_line.store(input.lines.has_line(), Ordering::Relaxed);
+        if line.is_some() {
+            input.line_began = None;
+        }
+        line
     }
 
     /// What is to be had without waiting.
@@ -129,7 +133,7 @@ impl Wire {
 
     /// Whether a whole line is at hand already, so that a reply may wait for the ones after it.
     pub fn has_line(&self) -> bool {
-        lock(&self.input).lines.has_line()
+        self.has_line.load(Ordering::Relaxed)
     }
 
     /// As [`Wire::poll_fill`], once all output is sent or waits to be.
@@ -147,6 +151,7 @@ impl Wire {
                 0 => input.ended = true,
                 read => input.lines.push(&scratch[..read]),
             }
+            self.has_line.store(input.lines.has_line(), Ordering::Relaxed);
             Poll::Ready(Ok(()))
         })
     }

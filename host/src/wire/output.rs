@@ -2,8 +2,10 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -31,6 +33,32 @@ pub(super) struct OutputState {
     session: Option<Waker>,
 }
 
+/// What is to go out, locked. Afterwards everybody is told whether it is full.
+struct Output<'a> {
+    state: MutexGuard<'a, OutputState>,
+    is_full: &'a AtomicBool,
+}
+
+impl Deref for Output<'_> {
+    type Target = OutputState;
+
+    fn deref(&self) -> &OutputState {
+        &self.state
+    }
+}
+
+impl DerefMut for Output<'_> {
+    fn deref_mut(&mut self) -> &mut OutputState {
+        &mut self.state
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        self.is_full.store(self.state.is_full(), Ordering::Relaxed);
+    }
+}
+
 /// The reply being written.
 #[derive(Default)]
 struct Reply {
@@ -47,14 +75,14 @@ struct Reply {
 impl Wire {
     /// Begins a reply that may hold `limit` bytes. `raw` leaves terminal control characters as they are.
     pub fn begin_reply(&self, limit: u64, raw: bool) {
-        let output = &mut *lock(&self.output);
+        let output = &mut *self.output();
         output.reply = Reply { limit, raw, start: output.buffer.len(), ..Reply::default() };
     }
 
     /// Takes back what has been written to a reply of which nothing can have been sent, because nobody has waited since it
     /// began.
     pub fn restart_reply(&self) {
-        let output = &mut *lock(&self.output);
+        let output = &mut *self.output();
         let Reply { limit, raw, start, .. } = output.reply;
         output.buffer.truncate(start);
         output.reply = Reply { limit, raw, start, ..Reply::default() };
@@ -63,7 +91,7 @@ impl Wire {
     /// Appends a guest's bytes to the reply. Beyond the reply's limit nothing more is taken, after what still fits.
     /// Returns whether the writer has to wait before it writes on.
     pub fn write(&self, bytes: &[u8]) -> Result<bool, OutputLimit> {
-        let output = &mut *lock(&self.output);
+        let output = &mut *self.output();
         let reply = &mut output.reply;
         let room = usize::try_from(reply.limit - reply.written).unwrap_or(usize::MAX);
         let fits = &bytes[..bytes.len().min(room)];
@@ -82,7 +110,7 @@ impl Wire {
     /// Ends the reply with the host's own last word, if there is one, on a line of its own. Returns the bytes that the
     /// guest wrote.
     pub fn end_reply(&self, last_word: Option<&str>) -> u64 {
-        let output = &mut *lock(&self.output);
+        let output = &mut *self.output();
         output.reply.escaper.finish(&mut output.buffer);
         if let Some(word) = last_word {
             if output.reply.mid_line {
@@ -95,7 +123,7 @@ impl Wire {
 
     /// Appends a line of the host's own.
     pub fn say(&self, line: &str) {
-        lock(&self.output).buffer.extend_from_slice(line.as_bytes());
+        self.output().buffer.extend_from_slice(line.as_bytes());
     }
 
     /// Waits until what is buffered is under the high-water mark.
@@ -110,7 +138,7 @@ impl Wire {
 
     /// Whether a writer would have to wait.
     pub fn is_full(&self) -> bool {
-        lock(&self.output).is_full()
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// Waits until all that is buffered is with the socket.
@@ -121,7 +149,7 @@ impl Wire {
     /// Sends the reply, if there is one, to a line that came at `asked`: at once or with those of other connections.
     pub fn send_soon(self: &Arc<Wire>, asked: std::time::Instant) -> Result<(), Gone> {
         {
-            let mut output = lock(&self.output);
+            let mut output = self.output();
             if output.waits || output.buffer.len() == output.sent {
                 return Ok(());
             }
@@ -136,7 +164,7 @@ impl Wire {
     /// Ready once all output is with the socket, or waits to go out with that of other connections.
     pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         {
-            let mut output = lock(&self.output);
+            let mut output = self.output();
             if output.waits {
                 output.session.get_or_insert_with(|| cx.waker().clone());
                 return Poll::Ready(Ok(()));
@@ -147,7 +175,7 @@ impl Wire {
 
     /// Leaves what has waited to whoever writes next.
     pub(super) fn wait_no_more(&self) {
-        let mut output = lock(&self.output);
+        let mut output = self.output();
         output.waits = false;
         output.session = None;
     }
@@ -155,7 +183,7 @@ impl Wire {
     /// Sends what has waited. What the socket does not take, and a failure, are left to the session.
     pub(super) fn send_waiting(&self) {
         let session = {
-            let mut output = lock(&self.output);
+            let mut output = self.output();
             output.waits = false;
             output.session.take()
         };
@@ -175,7 +203,7 @@ impl Wire {
 
     /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.
     pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
-        let output = &mut *lock(&self.output);
+        let output = &mut *self.output();
         if let Poll::Ready(sent) = self.poll_send(output, cx, keep) {
             sent?;
             output.settle(keep);
@@ -184,6 +212,10 @@ impl Wire {
         let in_time = || Box::pin(sleep_until(Instant::now() + self.settings.write_timeout));
         ready!(output.deadline.get_or_insert_with(in_time).as_mut().poll(cx));
         Poll::Ready(Err(Gone::WriteTimeout(self.settings.write_timeout)))
+    }
+
+    fn output(&self) -> Output<'_> {
+        Output { state: lock(&self.output), is_full: &self.is_full }
     }
 
     fn poll_send(&self, output: &mut OutputState, cx: &mut Context<'_>, keep: usize) -> Poll<io::Result<()>> {

@@ -19,7 +19,6 @@ use crate::audit::Audit;
 use crate::built;
 use crate::config::{Config, Overrides};
 use crate::dispatch::{Dispatcher, Host};
-use crate::engine::PoolSize;
 use crate::error::{Code, Failure};
 use crate::identity::{Credential, Identity};
 use crate::machine::Plan;
@@ -40,7 +39,7 @@ const SIP: usize = 16 * 1024;
 pub struct World {
     /// Taken when the world ends.
     runtime: Option<Runtime>,
-    host: Arc<Host>,
+    pub host: Arc<Host>,
     pub tenant: Arc<Tenant>,
     config: Config,
     has_children: bool,
@@ -93,16 +92,7 @@ impl World {
         let files: Vec<PathBuf> =
             commands.iter().map(|(name, sidecar)| copy(directory.path(), name, sidecar)).collect();
 
-        let size = PoolSize {
-            invocations: INVOCATIONS,
-            large: INVOCATIONS,
-            kept: 1,
-            ahead: 1,
-            memory: config.largest_memory(),
-            page_scan: true,
-            on_demand: false,
-        };
-        let sandbox = Arc::new(Sandbox::new(size).unwrap());
+        let sandbox = Arc::new(Sandbox::for_test(INVOCATIONS, config.largest_memory()));
         let shares = Shares::of(&config.server, Plan::for_test(1 << 30)).unwrap();
         let tenant = Arc::new(Tenant::with_commands(&config.tenants["default"], &shares, &sandbox, &files));
         let audit = Audit::start(config.audit.as_ref().unwrap(), INVOCATIONS).unwrap();
