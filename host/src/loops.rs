@@ -174,6 +174,8 @@ where
     let (mut here, mut there) = (Some(future), None);
     poll_fn(move |cx| {
         if let Some(future) = &mut here {
+            // Whoever asked before and then ended, or panicked, did not ask for this one.
+            LEAVES.set(false);
             match future.as_mut().poll(cx) {
                 Poll::Pending if LEAVES.take() => {}
                 polled => return polled,
@@ -264,6 +266,22 @@ mod tests {
         assert!(!workers.block_on(stayed).unwrap());
         // On any other thread there is nothing to leave.
         assert!(workers.block_on(run(Box::pin(asks()))));
+    }
+
+    #[test]
+    fn who_asks_to_leave_and_ends_takes_nobody_along() {
+        let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let loops = Loops::start(1, &Workers::new(workers.handle().clone()), NOTHING).unwrap();
+        let stayed = loops.accepting().spawn(async {
+            run(Box::pin(async { leave() })).await;
+            let began_on = thread::current().id();
+            run(Box::pin(async move {
+                tokio::task::yield_now().await;
+                began_on == thread::current().id()
+            }))
+            .await
+        });
+        assert!(workers.block_on(stayed).unwrap());
     }
 
     #[test]
