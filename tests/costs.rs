@@ -1,7 +1,7 @@
 //! What lines and connections cost the machine, in counts: system calls, page faults, memory, descriptors, threads. What they
 //! cost in time is for the bench to say: a count is the same on a busy machine.
 
-use crate::support::{Client, HostBuilder, Trace, components, machine};
+use crate::support::{Client, HostBuilder, Trace, components, eventually, machine};
 
 /// Lines whose cost is looked at, and those before them, after which the host has what it keeps from line to line.
 const LINES: usize = 5_000;
@@ -40,6 +40,10 @@ const FIRST: usize = 50;
 /// Bytes that one may take. In a release build it is at most 1.5 KiB, by the bench; a debug build lays out its futures less
 /// tightly. What this is to find is a buffer, or the future of a running line, that stays with each connection.
 const BYTES_PER_CONNECTION: u64 = 2560;
+
+/// Looks in a row, ten milliseconds apart, at which a thread has not gone on before it counts as one that stands still. The
+/// host's clock goes a thousand times a second.
+const STILL: usize = 20;
 
 /// Sends lines in one piece and reads their replies.
 fn run(client: &mut Client, line: &str, reply: &str, count: usize) {
@@ -153,4 +157,23 @@ fn a_connection_that_waits_takes_little_memory() {
     let each = memory().saturating_sub(before) * 1024 / IDLE as u64;
     println!("{each} bytes for each of {IDLE} idle connections");
     assert!(each < BYTES_PER_CONNECTION, "{each} bytes for each of {IDLE} idle connections");
+}
+
+#[test]
+fn a_command_that_waits_wakes_nobody() {
+    let host = HostBuilder::new().fixture("midway").limit("cpu = \"100ms\"").start();
+    let mut client = host.connect();
+    client.send("midway read spin\n");
+    client.expect("begun read\n");
+    let (mut last, mut still) = (0, 0);
+    eventually("the clock stands still", || {
+        let switches = machine::switches(host.pid(), "epoch");
+        still = if switches == last { still + 1 } else { 0 };
+        last = switches;
+        still == STILL
+    });
+    // It goes again for a guest that goes on, which nothing else would stop.
+    client.send("on\n");
+    client.expect("got on\nbegun spin\n");
+    client.expect_error("cpu");
 }

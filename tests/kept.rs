@@ -37,6 +37,17 @@ fn it_lives_as_long_as_its_connection_and_is_no_other_s() {
 }
 
 #[test]
+fn lines_that_come_at_once_go_on_in_it() {
+    let host = kept().start();
+    let mut client = host.connect();
+    client.send("counter\ncounter\necho x\ncounter trap\ncounter\ncounter\n");
+    client.expect("1\n2\nx\n3\n");
+    client.expect_error("trap");
+    client.expect("1\n2\n");
+    assert_eq!(count(&mut client, ""), 3);
+}
+
+#[test]
 fn another_command_that_comes_leaves_it_alone() {
     let host = kept().start();
     let mut client = host.connect();

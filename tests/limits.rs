@@ -24,6 +24,16 @@ fn cpu() {
 }
 
 #[test]
+fn a_guest_that_computes_leaves_its_event_loop() {
+    let host = HostBuilder::new().fixture("spin").limit("cpu = \"1s\"").start();
+    let mut client = host.connect();
+    client.send("spin\n");
+    client.expect_error("cpu");
+    let [loops, workers] = ["loop-", "tokio-rt-worker"].map(|name| machine::cpu_ticks_of(host.pid(), name));
+    assert!(workers > 10 * loops, "{workers} ticks of the workers, {loops} of the loops");
+}
+
+#[test]
 fn cpu_is_not_spent_by_sleeping() {
     let host = with("sleeper").limit("cpu = \"100ms\"").start();
     host.connect().reply("sleeper 500").is(["slept"]);

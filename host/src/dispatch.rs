@@ -60,9 +60,9 @@ impl Dispatcher {
         Dispatcher { host, tenant, identity: Box::new(identity), shelf: Shelf::default() }
     }
 
-    /// For lines that come right behind one another.
-    pub fn batch(&self) -> Batch<'_> {
-        Batch::new(&self.host, &self.shelf)
+    /// For lines that come right behind one another on this wire.
+    pub fn batch<'a>(&'a self, wire: &'a Wire) -> Batch<'a> {
+        Batch::new(&self.host, wire.peer(), &self.shelf)
     }
 
     /// Who the client is.
@@ -124,7 +124,7 @@ impl Dispatcher {
             self.turn_away(wire, &name, &failure);
             return Ok(Some(failure));
         }
-        let Some(found) = batch.command(&name, wire.peer()) else {
+        let Some(found) = batch.command(&name) else {
             wire.say("Command not found.\n");
             self.count_refusal(&name, NOT_FOUND);
             return Ok(None);
@@ -224,7 +224,7 @@ impl Dispatcher {
         wire.begin_reply(call.tenant().limits.output, command.raw_output);
         let entry = Entry::new(&call.task);
         let instance = kept.as_mut().and_then(|kept| kept.instance.take());
-        let finished = match self.host.sandbox.run(batch.clock(), &command.code.program, &call, instance).await {
+        let finished = match self.host.sandbox.run(&mut batch.pulse, &command.code.program, &call, instance).await {
             Ok(finished) => finished,
             Err(gone) => {
                 let bytes = wire.end_reply(None);

@@ -152,7 +152,8 @@ fn shared_config() -> Config {
     config
 }
 
-/// The thread that advances the engines' epochs while anything runs.
+/// The thread that advances the engines' epochs while any guest runs. While all of them wait nobody is to be interrupted, and it
+/// stands still after a while: a host whose commands sleep wakes up for nobody.
 ///
 /// It is a thread of the operating system, so that a guest which holds every worker cannot hold the clock too. It ends when
 /// the clock is dropped.
@@ -171,6 +172,30 @@ struct ClockState {
 /// Held while a guest may run.
 pub struct Running<'a> {
     shared: &'a ClockState,
+}
+
+/// The clock as it is used by lines that come one after another: it goes on from one to the next, and stands still, as far as
+/// they are concerned, while one waits.
+pub struct Pulse<'a> {
+    clock: &'a Clock,
+    running: Option<Running<'a>>,
+}
+
+impl<'a> Pulse<'a> {
+    /// One that does not go yet.
+    pub fn of(clock: &'a Clock) -> Pulse<'a> {
+        Pulse { clock, running: None }
+    }
+
+    /// Keeps the clock going until [`Pulse::rest`].
+    pub fn go(&mut self) -> &Running<'a> {
+        self.running.get_or_insert_with(|| self.clock.run())
+    }
+
+    /// Needs the clock no more until the next [`Pulse::go`].
+    pub fn rest(&mut self) {
+        self.running = None;
+    }
 }
 
 impl Clock {

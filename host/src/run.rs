@@ -104,7 +104,7 @@ async fn call(
     let credential = Credential::User(getuid().as_raw());
     let identity = Identity { credential, listener: "the command line".into(), peer: PEER.into() };
     let dispatcher = Dispatcher::new(host, tenant.into(), identity);
-    let ended = dispatcher.run_words(&wire, words, &mut dispatcher.batch()).await?;
+    let ended = dispatcher.run_words(&wire, words, &mut dispatcher.batch(&wire)).await?;
     wire.end_output().await?;
     Ok(ended)
 }

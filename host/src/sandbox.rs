@@ -20,7 +20,7 @@ use wasmtime_wasi::p2::bindings::CommandPre as WasiPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
 use crate::capabilities::{self, Call, CommandPre};
-use crate::engine::{self, Clock, PoolSize, Running, Size};
+use crate::engine::{self, Clock, PoolSize, Pulse, Size};
 use crate::error::{Code, Failure};
 use crate::registry::Lifetime;
 use crate::task::Task;
@@ -232,16 +232,16 @@ impl Sandbox {
         })
     }
 
-    /// Keeps the clock going that interrupts guests.
-    pub fn clock(&self) -> Running<'_> {
-        self.clock.run()
+    /// For the lines of a connection: the clock that interrupts them.
+    pub fn pulse(&self) -> Pulse<'_> {
+        Pulse::of(&self.clock)
     }
 
-    /// Runs one line while the clock goes, in the instance that was kept for it, if one was. Fails only when the client is
-    /// gone; everything else is an outcome.
+    /// Runs one line, in the instance that was kept for it, if one was. Fails only when the client is gone; everything else
+    /// is an outcome. The pulse is this sandbox's, and goes when a guest has come to its end.
     pub async fn run(
         &self,
-        _clock: &Running<'_>,
+        pulse: &mut Pulse<'_>,
         program: &Program,
         call: &Arc<Call>,
         kept: Option<Instance>,
@@ -251,7 +251,7 @@ impl Sandbox {
                 instance.resume(Arc::clone(call));
                 instance
             }
-            None => match attempt(program, call) {
+            None => match attempt(pulse, program, call) {
                 Some(finished) => return Ok(finished),
                 None => Instance::new(program.engine(), Arc::clone(call)),
             },
@@ -260,7 +260,7 @@ impl Sandbox {
         let deadline = Instant::from_std(call.task.began) + limits.timeout;
         let result = {
             let run = pin!(instance.run(program, &call.task.args));
-            drive(run, call, deadline).await
+            drive(run, pulse, call, deadline).await
         };
         let is_intact = matches!(result, Ok(Ok(_))) && !cpu::is_overspent(&call.task, limits.cpu);
         let outcome = match result {
@@ -283,7 +283,7 @@ impl Sandbox {
 }
 
 /// Tries to run a line as a plain call. `None` where it has to be run as any other; then nothing is left of the try.
-fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
+fn attempt(pulse: &mut Pulse<'_>, program: &Program, call: &Arc<Call>) -> Option<Finished> {
     let Program::Command { attempt: Some(attempt), .. } = program else { return None };
     let (task, tries, tenant) = (&call.task, &call.command.tries, call.tenant());
     let is_kept = call.command.sidecar.instance == Lifetime::Connection;
@@ -292,7 +292,7 @@ fn attempt(program: &Program, call: &Arc<Call>) -> Option<Finished> {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);
-    let (tried, used) = cpu::on_account(task, time, || attempt.run(call));
+    let (tried, used) = cpu::on_account(pulse.go(), task, time, || attempt.run(call));
     tries.took(used);
     tries.ended(tried.is_err());
     let Ok((trial, result)) = tried else {

@@ -86,7 +86,7 @@ impl<D: Fn() -> bool> Session<'_, D> {
 /// Runs a line and those that have arrived behind it.
 async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: Line) -> Result<Option<End>, Gone> {
     let (mut next, mut lines, mut began) = (Some(first), 0, Instant::now());
-    let mut batch = dispatcher.batch();
+    let mut batch = dispatcher.batch(&wire);
     while let Some(line) = next {
         match line {
             Line::Text(line) => dispatcher.run_line(&wire, &line, &mut batch).await?,

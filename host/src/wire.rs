@@ -64,10 +64,10 @@ pub struct Wire {
     settings: Arc<config::Server>,
     input: Mutex<InputState>,
     output: Mutex<OutputState>,
-    /// Whether the connection is to end once its output is sent. This and what follows stands apart, for it is looked at more
-    /// often than it is set, and a lock would cost more.
+    /// Whether the connection is to end once its output is sent. Apart, for it is looked at more often than it is set.
     closing: AtomicBool,
-    /// Whether a whole line is at hand.
+    /// Whether a whole line is at hand. This and the next are set under the lock of what they tell of; to look at them takes
+    /// none.
     has_line: AtomicBool,
     /// Whether so much output is kept that a writer has to wait.
     is_full: AtomicBool,

@@ -87,6 +87,30 @@ pub fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
+/// CPU time that those threads of a process have used whose names begin so, in clock ticks.
+pub fn cpu_ticks_of(pid: u32, threads: &str) -> u32 {
+    let ticks = |fields: Vec<String>| {
+        [Stat::User, Stat::System].iter().filter_map(|field| fields[*field as usize].parse::<u32>().ok()).sum::<u32>()
+    };
+    threads_named(pid, threads).iter().filter_map(|thread| stat_in(thread)).map(ticks).sum()
+}
+
+/// How often a process's thread of this name has waited for something.
+#[track_caller]
+pub fn switches(pid: u32, thread: &str) -> u64 {
+    let threads = threads_named(pid, thread);
+    let status = threads.first().and_then(|thread| fs::read_to_string(thread.join("status")).ok());
+    let status = status.unwrap_or_else(|| panic!("no thread is called {thread}"));
+    let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    switches.and_then(|count| count.trim().parse().ok()).unwrap_or_else(|| panic!("no count of switches:\n{status}"))
+}
+
+/// The directories of a process's threads whose names begin so.
+fn threads_named(pid: u32, name: &str) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().map(|entry| entry.path());
+    threads.filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.starts_with(name))).collect()
+}
+
 /// Lets this process open as many descriptors as it may: shells start programs with few.
 pub fn raise_own_descriptors() {
     let most = getrlimit(Resource::Nofile).maximum;
@@ -126,6 +150,7 @@ fn command_line(pid: u32) -> Option<String> {
 }
 
 /// Fields of `/proc/PID/stat`, counted from the one after the program's name.
+#[derive(Clone, Copy)]
 enum Stat {
     Parent = 1,
     Group = 2,
@@ -139,7 +164,12 @@ fn stat_field(pid: u32, field: Stat) -> Option<u32> {
 }
 
 fn stat(pid: u32) -> Option<Vec<String>> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_in(Path::new(&format!("/proc/{pid}")))
+}
+
+/// That of a process or a thread, by its directory.
+fn stat_in(directory: &Path) -> Option<Vec<String>> {
+    let line = fs::read_to_string(directory.join("stat")).ok()?;
     // The name stands in brackets and may itself hold spaces and brackets.
     let (_, fields) = line.rsplit_once(')')?;
     Some(fields.split_whitespace().map(str::to_owned).collect())

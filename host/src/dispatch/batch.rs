@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Cache};
 use super::Host;
 use super::kept::{Keeper, Shelf};
 use super::places::Places;
-use crate::engine::{Running, Size};
+use crate::engine::{Pulse, Size};
 use crate::registry::Command;
 use crate::sandbox::cpu;
 use crate::task::Subject;
@@ -17,6 +17,8 @@ use crate::tenants::{Tenant, Tenants};
 /// What the lines so far have left.
 pub struct Batch<'a> {
     host: &'a Host,
+    /// The client's address.
+    peer: &'a Arc<str>,
     /// Each line sees the tenants as they are when it comes; to look whether they are others costs next to nothing.
     tenants: Cache<&'a ArcSwap<Tenants>, Arc<Tenants>>,
     /// The connection's tenant, and where it was found.
@@ -24,8 +26,8 @@ pub struct Batch<'a> {
     /// The command of the line before, and the number of the table that it is in.
     found: Option<(usize, Found)>,
     reserved: Option<Reserved>,
-    /// The clock goes from the first line on that runs in an instance.
-    running: Option<Running<'a>>,
+    /// The clock that interrupts guests.
+    pub pulse: Pulse<'a>,
     /// The instances that the connection keeps.
     pub kept: Keeper<'a>,
 }
@@ -46,10 +48,10 @@ struct Reserved {
 }
 
 impl<'a> Batch<'a> {
-    /// That of a first line of a connection that keeps its instances on this shelf.
-    pub fn new(host: &'a Host, shelf: &'a Shelf) -> Batch<'a> {
-        let (tenants, kept) = (Cache::new(&host.tenants), Keeper::new(shelf));
-        Batch { host, tenants, tenant: None, found: None, reserved: None, running: None, kept }
+    /// That of a first line of a connection, whose client has this address and whose instances are kept on this shelf.
+    pub fn new(host: &'a Host, peer: &'a Arc<str>, shelf: &'a Shelf) -> Batch<'a> {
+        let (tenants, pulse, kept) = (Cache::new(&host.tenants), host.sandbox.pulse(), Keeper::new(shelf));
+        Batch { host, peer, tenants, tenant: None, found: None, reserved: None, pulse, kept }
     }
 
     /// The connection's tenant, which is of this name, if there is one now.
@@ -62,8 +64,8 @@ impl<'a> Batch<'a> {
         self.tenant.as_ref().map(|(_, tenant)| tenant)
     }
 
-    /// The command of this name of the tenant that was found, for a client of this address.
-    pub fn command(&mut self, name: &str, peer: &Arc<str>) -> Option<Found> {
+    /// The command of this name of the tenant that was found.
+    pub fn command(&mut self, name: &str) -> Option<Found> {
         let (_, tenant) = self.tenant.as_ref()?;
         let number = tenant.table_number();
         if let Some((_, found)) =
@@ -73,15 +75,10 @@ impl<'a> Batch<'a> {
         }
         let command = tenant.command(name)?;
         let subject =
-            Subject { tenant: Arc::clone(tenant), command: Arc::clone(&command.name), peer: Arc::clone(peer) };
+            Subject { tenant: Arc::clone(tenant), command: Arc::clone(&command.name), peer: Arc::clone(self.peer) };
         let found = Found { command, subject: Arc::new(subject) };
         self.found = Some((number, found.clone()));
         Some(found)
-    }
-
-    /// Has the clock go, without which no guest may run, until places are given back.
-    pub fn clock(&mut self) -> &Running<'a> {
-        self.running.get_or_insert_with(|| self.host.sandbox.clock())
     }
 
     /// When the line before came to its end, unless something was waited for since.
@@ -89,10 +86,11 @@ impl<'a> Batch<'a> {
         self.reserved.as_ref()?.ended
     }
 
-    /// Gives the places back. Whoever is going to wait for something has to, for places are for lines that run.
+    /// Gives the places back, and needs the clock no more. Whoever is going to wait for something has to, for places are for
+    /// lines that run.
     pub fn give_back(&mut self) {
         self.reserved = None;
-        self.running = None;
+        self.pulse.rest();
     }
 
     /// Takes the places for another line, where they are what that needs.
@@ -117,6 +115,10 @@ mod tests {
     use crate::dispatch::cancellation::world::World;
     use crate::sandbox::Sandbox;
 
+    fn peer() -> Arc<str> {
+        "peer".into()
+    }
+
     fn host(instances: usize) -> Host {
         Host {
             tenants: ArcSwap::default(),
@@ -133,8 +135,8 @@ mod tests {
     #[test]
     fn places_are_left_to_the_next_line_of_the_same_tenant() {
         let tenant = || Arc::new(Tenant::for_test("concurrency = 2", 1 << 30));
-        let (one, other, host, shelf) = (tenant(), tenant(), host(2), Shelf::default());
-        let mut batch = Batch::new(&host, &shelf);
+        let (one, other, host, peer, shelf) = (tenant(), tenant(), host(2), peer(), Shelf::default());
+        let mut batch = Batch::new(&host, &peer, &shelf);
         assert!(batch.take(&one, Size::Small).is_none());
         for (next, size, fits) in [(&one, Size::Small, true), (&one, Size::Large, false), (&other, Size::Small, false)]
         {
@@ -152,8 +154,8 @@ mod tests {
     fn places_that_somebody_may_wait_for_are_given_back() {
         let tenant = |concurrency| Arc::new(Tenant::for_test(&format!("concurrency = {concurrency}"), 1 << 30));
         for (concurrency, instances) in [(1, 2), (2, 1)] {
-            let (tenant, host, shelf) = (tenant(concurrency), host(instances), Shelf::default());
-            let mut batch = Batch::new(&host, &shelf);
+            let (tenant, host, peer, shelf) = (tenant(concurrency), host(instances), peer(), Shelf::default());
+            let mut batch = Batch::new(&host, &peer, &shelf);
             batch.keep(places(&tenant, &host));
             assert!(batch.take(&tenant, Size::Small).is_none());
             assert_eq!(tenant.slots.available_permits(), concurrency);
@@ -163,8 +165,8 @@ mod tests {
     #[test]
     fn each_line_sees_the_tenants_as_they_are() {
         let tenant = || Arc::new(Tenant::for_test("", 1 << 30));
-        let (host, shelf) = (host(1), Shelf::default());
-        let mut batch = Batch::new(&host, &shelf);
+        let (host, peer, shelf) = (host(1), peer(), Shelf::default());
+        let mut batch = Batch::new(&host, &peer, &shelf);
         assert!(batch.tenant("one").is_none());
         for one in [tenant(), tenant()] {
             host.tenants.store(Arc::new(Tenants::from([("one".to_owned(), Arc::clone(&one))])));
@@ -178,11 +180,11 @@ mod tests {
 
     #[test]
     fn each_line_sees_the_commands_as_they_are() {
-        let (world, shelf, peer) = (World::new(&[("echo", ""), ("exit", "")], ""), Shelf::default(), Arc::from("peer"));
-        let mut batch = Batch::new(&world.host, &shelf);
+        let (world, peer, shelf) = (World::new(&[("echo", ""), ("exit", "")], ""), peer(), Shelf::default());
+        let mut batch = Batch::new(&world.host, &peer, &shelf);
         let mut find = |name| {
             assert!(batch.tenant("default").is_some());
-            batch.command(name, &peer)
+            batch.command(name)
         };
         let first = find("echo").unwrap();
         assert!(Arc::ptr_eq(&first.subject, &find("echo").unwrap().subject), "it is looked for once");
@@ -197,11 +199,13 @@ mod tests {
 
     #[test]
     fn another_tenant_of_the_name_has_commands_of_its_own() {
-        let (world, shelf, peer) = (World::new(&[("echo", "")], ""), Shelf::default(), Arc::from("peer"));
-        let mut batch = Batch::new(&world.host, &shelf);
-        assert!(batch.tenant("default").is_some() && batch.command("echo", &peer).is_some());
+        let (world, peer, shelf) = (World::new(&[("echo", "")], ""), peer(), Shelf::default());
+        let mut batch = Batch::new(&world.host, &peer, &shelf);
+        assert!(batch.tenant("default").is_some() && batch.command("echo").is_some());
         let other = Arc::new(Tenant::for_test("", 1 << 30));
+        other.swap(Arc::default());
+        assert_eq!(other.table_number(), world.tenant.table_number(), "this alone must not tell them apart");
         world.host.tenants.store(Arc::new(Tenants::from([("default".to_owned(), other)])));
-        assert!(batch.tenant("default").is_some() && batch.command("echo", &peer).is_none());
+        assert!(batch.tenant("default").is_some() && batch.command("echo").is_none());
     }
 }

@@ -54,6 +54,15 @@ fn a_hash_that_waits_for_its_turn() {
 }
 
 #[test]
+fn a_line_in_an_instance_that_is_kept() {
+    let kept = "instance = 'connection'\n";
+    let world = World::new(&[("midway", kept), ("counter", kept)], "[tenants.default.limits]\ncpu = '20ms'\n");
+    world.survives(&line("midway read log read", "done\n").sending(&["one\n", "two\n"]));
+    world.survives(&line("counter", "1\n"));
+    world.survives(&line("counter spin", "").failing(Code::Cpu));
+}
+
+#[test]
 fn output_beyond_what_is_kept_for_a_client() {
     let world = World::new(&[("flood", ""), ("words", "")], "");
     let polls = world.survives(&line("flood 60000", "line 60000\n"));

@@ -18,7 +18,7 @@ pub struct Kept {
     _place: Place,
 }
 
-/// Those of one connection, while none of its lines runs.
+/// Those of one connection, while no lines have taken them.
 pub type Shelf = Mutex<Vec<Kept>>;
 
 /// The same while lines run. What is left is put back when they have.
@@ -70,7 +70,10 @@ impl<'a> Keeper<'a> {
 impl Drop for Keeper<'_> {
     fn drop(&mut self) {
         if let Some(taken) = &mut self.taken {
-            lock(self.shelf).append(taken);
+            // Nothing was put there meanwhile, so this takes no room of its own.
+            let mut shelf = lock(self.shelf);
+            std::mem::swap(&mut *shelf, taken);
+            shelf.append(taken);
         }
     }
 }

@@ -14,7 +14,7 @@ use wasmtime::{StoreContextMut, UpdateDeadline};
 
 use super::trial::Tried;
 use super::{NotAtOnce, State, Stop};
-use crate::engine::TICK;
+use crate::engine::{Running, TICK};
 use crate::task::Task;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
@@ -84,8 +84,9 @@ fn measure<T>(used: Duration, budget: Duration, poll: impl FnOnce() -> T) -> (T,
     (result, slice.until(now))
 }
 
-/// Runs one poll of a task within `budget`, lays its time to the task's account, and returns how long it took.
-pub fn on_account<T>(task: &Task, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
+/// Runs one poll of a task within `budget`, lays its time to the task's account, and returns how long it took. The clock goes
+/// meanwhile, or nobody would hold the guest to its budget.
+pub fn on_account<T>(_clock: &Running<'_>, task: &Task, budget: Duration, poll: impl FnOnce() -> T) -> (T, Duration) {
     let (result, used) = measure(task.cpu(), budget, poll);
     task.charge_at(last_end().unwrap_or_else(Instant::now), used);
     (result, used)

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::cpu;
 use crate::capabilities::Call;
-use crate::engine::TICK;
+use crate::engine::{Pulse, TICK};
 use crate::loops;
 use crate::tenants::Place;
 use crate::wire::{Gone, outbox};
@@ -37,21 +37,28 @@ pub enum Cut {
 /// where it was made, for it is large.
 ///
 /// An invocation that never waits makes no timer and watches no socket.
-pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Instant) -> Result<F::Output, Cut> {
+pub async fn drive<F: Future>(
+    mut run: Pin<&mut F>,
+    pulse: &mut Pulse<'_>,
+    call: &Call,
+    deadline: Instant,
+) -> Result<F::Output, Cut> {
     let (task, wire) = (&call.task, &call.wire);
-    let mut turn = Turn::default();
+    // A try has kept this thread too.
+    let mut turn = Turn { computed: task.cpu(), ..Turn::default() };
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let mut failure = None;
     poll_fn(|cx| {
         let budget = call.tenant().limits.cpu;
         if let Poll::Ready(place) = turn.poll(cx, call) {
-            let (polled, used) = cpu::on_account(task, budget, || run.as_mut().poll(cx));
+            let (polled, used) = cpu::on_account(pulse.go(), task, budget, || run.as_mut().poll(cx));
             drop(place);
             turn.computed += used;
             call.command.tries.took(used);
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
+            pulse.rest();
         }
         if task.cpu() > budget {
             return Poll::Ready(Err(Cut::Cpu));
@@ -75,7 +82,8 @@ pub async fn drive<F: Future>(mut run: Pin<&mut F>, call: &Call, deadline: Insta
 /// Whether a guest may run now.
 #[derive(Default)]
 struct Turn {
-    /// How long it has run so far. What was done for it elsewhere, by its children above all, has kept no thread of these.
+    /// How long it has run so far, and was tried. What is done for it elsewhere, by its children above all, keeps no thread of
+    /// these.
     computed: Duration,
     pause: Option<Pin<Box<Sleep>>>,
     place: Option<Pin<Box<dyn Future<Output = Place> + Send>>>,

@@ -76,6 +76,7 @@ struct Taken {
     hash_jobs: [usize; 2],
     file_jobs: [usize; 2],
     turns: [usize; 2],
+    kept: [usize; 2],
 }
 
 impl World {
@@ -139,10 +140,9 @@ impl World {
         let mut beside = case.beside.as_ref().map(|words| {
             let (wire, client) = self.connection(&[]);
             let (dispatcher, words) = (self.dispatcher(), words.clone());
-            let line =
-                tokio::spawn(
-                    async move { dispatcher.run_words(&wire, words, &mut dispatcher.batch()).await.map(drop) },
-                );
+            let line = tokio::spawn(async move {
+                dispatcher.run_words(&wire, words, &mut dispatcher.batch(&wire)).await.map(drop)
+            });
             (line, client)
         });
         while beside.is_some() && self.tenant.tasks.list().is_empty() {
@@ -155,7 +155,7 @@ impl World {
         // What ran beside it has a lower number.
         let number = self.tenant.tasks.list().first().map_or(0, |task| task.id).to_string();
         let words = case.words.iter().map(|word| word.replace("%ID", &number)).collect();
-        let mut batch = dispatcher.batch();
+        let mut batch = dispatcher.batch(&wire);
         let mut line = Box::pin(dispatcher.run_words(&wire, words, &mut batch));
         let mut polls = 0;
         // A client that reads a little becomes writable again only after some more.
@@ -223,6 +223,7 @@ impl World {
             hash_jobs: part.hash_jobs.free(),
             file_jobs: part.file_jobs.free(),
             turns: part.turns.free(),
+            kept: part.kept.free(),
         }
     }
 
