@@ -2,6 +2,8 @@
 //!
 //! `Client::reply` sends a request for `echo` behind every other request, so each test here shows both.
 
+use std::time::{Duration, Instant};
+
 use crate::support::{Client, Host, HostBuilder, components, eventually, machine};
 
 fn with(fixture: &str) -> HostBuilder {
@@ -25,12 +27,25 @@ fn cpu() {
 
 #[test]
 fn a_guest_that_computes_leaves_its_event_loop() {
-    let host = HostBuilder::new().fixture("spin").limit("cpu = \"1s\"").start();
+    let host = HostBuilder::new().fixture("spin").limit("cpu = \"3s\"").start();
     let mut client = host.connect();
     client.send("spin\n");
     client.expect_error("cpu");
     let [loops, workers] = ["loop-", "tokio-rt-worker"].map(|name| machine::cpu_ticks_of(host.pid(), name));
     assert!(workers > 10 * loops, "{workers} ticks of the workers, {loops} of the loops");
+}
+
+#[test]
+fn a_line_behind_one_that_was_cut_has_its_own_time() {
+    let timeout = Duration::from_millis(500);
+    let host = with("spin").limit("timeout = \"500ms\"").limit("cpu-share = 0.001").start();
+    let mut client = host.connect();
+    let began = Instant::now();
+    client.send("spin\nspin\n");
+    // The first one stands still from its first milliseconds on, and the other from its beginning.
+    client.expect_error("timeout");
+    client.expect_error("timeout");
+    assert!(began.elapsed() >= 2 * timeout, "{:?}", began.elapsed());
 }
 
 #[test]

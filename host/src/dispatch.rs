@@ -178,11 +178,14 @@ impl Dispatcher {
         });
         // A line whose record cannot be taken yet waits for that, and a client that goes meanwhile has run nothing.
         let account = match &audit {
-            Some(audit) => tokio::select! {
-                biased;
-                account = audit.begin(&call, &self.identity) => Some(account),
-                gone = wire.failed() => return Err(gone),
-            },
+            Some(audit) => {
+                batch.pulse.rest();
+                tokio::select! {
+                    biased;
+                    account = audit.begin(&call, &self.identity) => Some(account),
+                    gone = wire.failed() => return Err(gone),
+                }
+            }
             None => None,
         };
         let ready = admitted.and_then(|places| Ok((places, batch.kept.take(&call)?)));

@@ -10,7 +10,7 @@ use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, 
 /// How often a running guest is looked at: it yields its thread, and its budgets are checked. Short enough that a few
 /// dozen spinning guests leave the others prompt, long enough to cost nothing.
 pub const TICK: Duration = Duration::from_millis(1);
-/// How long nothing may run before the clock stops until something does.
+/// How many ticks in a row may find no guest running before the clock stops until one does.
 const IDLE_TICKS: u32 = 1000;
 
 /// Stack of a guest, in bytes. Deeper recursion traps.

@@ -174,7 +174,7 @@ where
     let (mut here, mut there) = (Some(future), None);
     poll_fn(move |cx| {
         if let Some(future) = &mut here {
-            // Whoever asked before and then ended, or panicked, did not ask for this one.
+            // Whoever asked in another poll, and then ended or panicked, did not ask for this one.
             LEAVES.set(false);
             match future.as_mut().poll(cx) {
                 Poll::Pending if LEAVES.take() => {}

@@ -56,10 +56,11 @@ fn a_hash_that_waits_for_its_turn() {
 #[test]
 fn a_line_in_an_instance_that_is_kept() {
     let kept = "instance = 'connection'\n";
-    let world = World::new(&[("midway", kept), ("counter", kept)], "[tenants.default.limits]\ncpu = '20ms'\n");
-    world.survives(&line("midway read log read", "done\n").sending(&["one\n", "two\n"]));
+    let world = World::new(&[("midway", kept), ("counter", kept)], "[tenants.default.limits]\ncpu = '50ms'\n");
+    world.survives(&line("midway read log read", "done\n").sending(&["one\n", "two\n"]).behind("midway log"));
     world.survives(&line("counter", "1\n"));
-    world.survives(&line("counter spin", "").failing(Code::Cpu));
+    world.survives(&line("counter", "1\n2\n").behind("counter"));
+    world.survives(&line("counter spin", "").failing(Code::Cpu).behind("counter"));
 }
 
 #[test]

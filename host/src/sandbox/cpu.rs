@@ -19,7 +19,7 @@ use crate::task::Task;
 
 /// CPU time from which on the thread's own clock is asked, which costs a system call.
 const PRECISE_FROM: Duration = TICK;
-/// How long a poll has to be for the guest to yield at a tick. The ticks go on while a guest waits; one that has just gone on
+/// How long a poll has to be for the guest to yield at a tick. The ticks may go on while a guest waits; one that has just gone on
 /// has computed for less than the time between them, and to yield would cost it more than it takes from others.
 pub const YIELD_FROM: Duration = Duration::from_micros(500);
 /// How old what is known of the thread's clock may be. What others computed in that time may go on an account once, where a
@@ -68,9 +68,14 @@ impl Slice {
     }
 }
 
-/// When this thread last came to the end of a poll of an invocation.
+/// When this thread last came to the end of a poll of an invocation, unless a line has waited for its turn since.
 pub fn last_end() -> Option<Instant> {
     LAST_END.get()
+}
+
+/// Has the next line of this thread look at the clock.
+pub fn forget_end() {
+    LAST_END.set(None);
 }
 
 /// Runs one poll of an invocation that has used `used` of `budget` so far, and returns how long it took.

@@ -44,7 +44,7 @@ pub async fn drive<F: Future>(
     deadline: Instant,
 ) -> Result<F::Output, Cut> {
     let (task, wire) = (&call.task, &call.wire);
-    // A try has kept this thread too.
+    // A try has kept this thread too. What of it an instance took that was made ahead is little.
     let mut turn = Turn { computed: task.cpu(), ..Turn::default() };
     let mut alarm: Option<Pin<Box<Sleep>>> = None;
     let mut failure = None;
@@ -58,8 +58,11 @@ pub async fn drive<F: Future>(
             if let Poll::Ready(output) = polled {
                 return Poll::Ready(Ok(output));
             }
-            pulse.rest();
+        } else {
+            // Whatever this thread did last, it was not for this line.
+            cpu::forget_end();
         }
+        pulse.rest();
         if task.cpu() > budget {
             return Poll::Ready(Err(Cut::Cpu));
         }

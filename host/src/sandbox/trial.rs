@@ -2,7 +2,7 @@
 //!
 //! It can be made before its line comes, where that runs no code of the guest's, so not of a component with a start function.
 //! Then only the engine's own code runs, that fills tables and globals. Should anything else run, it ends at a tick of the clock,
-//! or where it asks the host for something.
+//! if that goes, or where it asks the host for something.
 
 use std::sync::Arc;
 use std::time::Duration;

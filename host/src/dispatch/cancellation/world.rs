@@ -55,6 +55,8 @@ pub struct Case<'a> {
     outcome: Result<&'a str, Code>,
     /// Another line that runs meanwhile.
     beside: Option<Vec<String>>,
+    /// One that its connection has had before.
+    behind: Option<Vec<String>>,
 }
 
 /// The other end of the connection.
@@ -156,6 +158,10 @@ impl World {
         let number = self.tenant.tasks.list().first().map_or(0, |task| task.id).to_string();
         let words = case.words.iter().map(|word| word.replace("%ID", &number)).collect();
         let mut batch = dispatcher.batch(&wire);
+        if let Some(words) = &case.behind {
+            let ended = dispatcher.run_words(&wire, words.clone(), &mut batch).await;
+            assert!(matches!(ended, Ok(None)), "{words:?} did not end well");
+        }
         let mut line = Box::pin(dispatcher.run_words(&wire, words, &mut batch));
         let mut polls = 0;
         // A client that reads a little becomes writable again only after some more.
@@ -333,7 +339,7 @@ impl Client<'_> {
 /// A line that ends well, and whose reply ends so.
 pub fn line<'a>(line: &str, end: &'a str) -> Case<'a> {
     let words = shlex::split(line).unwrap();
-    Case { words, input: &[], outcome: Ok(end), beside: None }
+    Case { words, input: &[], outcome: Ok(end), beside: None, behind: None }
 }
 
 impl<'a> Case<'a> {
@@ -347,6 +353,10 @@ impl<'a> Case<'a> {
 
     pub fn beside(self, line: &str) -> Case<'a> {
         Case { beside: shlex::split(line), ..self }
+    }
+
+    pub fn behind(self, line: &str) -> Case<'a> {
+        Case { behind: shlex::split(line), ..self }
     }
 }
 
