@@ -69,9 +69,13 @@ fn common_directory(words: &BTreeSet<&str>) -> Option<PathBuf> {
     common.filter(|directory| directory != Path::new("/"))
 }
 
-/// The directories of the files, without those that lie in another.
+/// The directories of the files, without those that lie in another. What lies in the root stands for itself: it may be a
+/// directory that was taken for a file, and the root is no modest grant.
 pub fn directories<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
-    let parents = files.into_iter().filter_map(|file| Path::new(file).parent());
+    let parents = files.into_iter().map(Path::new).filter_map(|file| {
+        let parent = file.parent()?;
+        Some(if parent == Path::new("/") { file } else { parent })
+    });
     outermost(parents.map(|parent| parent.components().collect()))
 }
 
@@ -138,6 +142,6 @@ mod tests {
     fn directories_hold_their_files() {
         let found = directories(["/etc/hosts", "/etc/ssl/x", "/srv/a/b", "/etc/passwd"]);
         assert_eq!(found, [PathBuf::from("/etc"), PathBuf::from("/srv/a")]);
-        assert_eq!(directories(["/x"]), [PathBuf::from("/")]);
+        assert_eq!(directories(["/x", "/etc", "/etc/hosts", "/"]), [PathBuf::from("/etc"), PathBuf::from("/x")]);
     }
 }
