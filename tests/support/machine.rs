@@ -68,7 +68,7 @@ pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {
 
 /// CPU time that a process has used, in clock ticks.
 pub fn cpu_ticks(pid: u32) -> u32 {
-    [Stat::User, Stat::System].into_iter().filter_map(|field| stat_field(pid, field)).sum()
+    stat(pid).map_or(0, ticks)
 }
 
 /// Page faults of a process that did not wait for the disk.
@@ -89,9 +89,6 @@ pub fn threads(pid: u32) -> usize {
 
 /// CPU time that those threads of a process have used whose names begin so, in clock ticks.
 pub fn cpu_ticks_of(pid: u32, threads: &str) -> u32 {
-    let ticks = |fields: Vec<String>| {
-        [Stat::User, Stat::System].iter().filter_map(|field| fields[*field as usize].parse::<u32>().ok()).sum::<u32>()
-    };
     threads_named(pid, threads).iter().filter_map(|thread| stat_in(thread)).map(ticks).sum()
 }
 
@@ -150,13 +147,18 @@ fn command_line(pid: u32) -> Option<String> {
 }
 
 /// Fields of `/proc/PID/stat`, counted from the one after the program's name.
-#[derive(Clone, Copy)]
 enum Stat {
     Parent = 1,
     Group = 2,
     MinorFaults = 7,
     User = 11,
     System = 12,
+}
+
+/// CPU time, of a process or a thread, in clock ticks.
+fn ticks(fields: Vec<String>) -> u32 {
+    let of = |field: Stat| fields.get(field as usize)?.parse::<u32>().ok();
+    [Stat::User, Stat::System].into_iter().filter_map(of).sum()
 }
 
 fn stat_field(pid: u32, field: Stat) -> Option<u32> {
