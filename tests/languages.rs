@@ -149,6 +149,11 @@ fn greets(name: &str) {
 #[test]
 fn a_new_project_in_rust_builds_a_command() {
     greets("greet-rust");
+    // A page of memory, not the seventeen of the linker's own stack, all of which the host would have to look after.
+    let mut inspect = wasmline();
+    inspect.arg("inspect").arg(with("greet-rust").start().commands().join("greet-rust.wasm"));
+    let told = pipe_into(&mut inspect, "").exited(0).out();
+    assert!(told.contains(", 65536 bytes of memory at the start"), "{told}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_project_in_rust_where_nothing_else_is_said() {
         assert!(told.contains(line), "no {line:?} in:\n{told}");
     }
     let project = dir.path().join("say-hello");
-    assert_eq!(list(&project), [".gitignore", "Cargo.toml", "README.md", "say-hello.toml", "src", "wit"]);
+    assert_eq!(list(&project), [".cargo", ".gitignore", "Cargo.toml", "README.md", "say-hello.toml", "src", "wit"]);
     let manifest = fs::read_to_string(project.join("Cargo.toml")).expect("a manifest");
     assert!(manifest.contains("name = \"say-hello\""), "{manifest}");
 }

@@ -82,6 +82,17 @@ fn what_an_audited_run_was_denied_is_what_the_next_one_needs() {
     assert!(again.contains("{ one-of = [\"a\", \"b\"] }") && !again.contains("was denied"), "{again}");
 }
 
+/// Were a directory taken for a file that was used, its parent would be what is suggested.
+#[test]
+fn a_directory_that_was_hashed_in_vain_widens_nothing() {
+    let (builder, audit) = audited(HostBuilder::new().fixture("hash").may_hash("/usr/share/doc"));
+    let host = builder.start();
+    let replies = run(&host, &audit, &["hash sha1 /usr/share/doc".to_owned()]);
+    assert_eq!(replies, [["not a file"]]);
+    let text = suggested(&audit);
+    assert!(!text.contains("/usr/share"), "{text}");
+}
+
 #[test]
 fn a_sidecars_own_wants_are_apart() {
     let builder = HostBuilder::new().fixture("hash").sidecar("hash", "[grants]\n").may_hash("/etc");

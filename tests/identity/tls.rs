@@ -307,21 +307,23 @@ fn a_host_without_a_usable_certificate_does_not_start() {
     fs::write(&empty, "").expect("a file");
     let missing = own.certificate.with_file_name("missing.pem");
     for (certificate, key, ca, told) in [
-        (&missing, &own.key, &authority.certificate(), "missing.pem"),
-        (&empty, &own.key, &authority.certificate(), "empty.pem"),
-        (&own.certificate, &other.key, &authority.certificate(), "it is not the key of `tls.certificate`"),
+        (&missing, &own.key, &authority.certificate(), &["missing.pem"][..]),
+        (&empty, &own.key, &authority.certificate(), &["empty.pem"]),
+        (&own.certificate, &other.key, &authority.certificate(), &["it is not the key of `tls.certificate`"]),
         (
             &own.certificate,
             &own.certificate,
             &authority.certificate(),
-            "localhost.pem cannot be the `tls.key`: no private key",
+            &["localhost.pem cannot be the `tls.key`: no private key"],
         ),
-        (&own.certificate, &own.key, &empty, "empty.pem"),
+        (&own.certificate, &own.key, &empty, &["empty.pem"]),
+        // Whoever has to mend several is told of all at once.
+        (&missing, &empty, &missing, &["`tls.client-ca`: ", "; ", "`tls.key`: no private key", "`tls.certificate`: "]),
     ] {
         let files = Certificate { certificate: certificate.clone(), key: key.clone() };
         let keys = listener(&files, &authority, CLIENTS)
             .replace(&authority.certificate().display().to_string(), &ca.display().to_string());
         let (_dir, mut command) = tenants().listener_with(&keys).into_command();
-        pipe_into(&mut command, "").exited(1).prints("").says(&[told]);
+        pipe_into(&mut command, "").exited(1).prints("").says(told);
     }
 }

@@ -80,16 +80,25 @@ impl Ledger {
         lock(&self.0)
     }
 
-    /// Remembers that something was allowed.
-    pub fn used(&self, access: Access) {
+    /// Remembers that something was allowed. True where it is named now, and was not before.
+    pub fn used(&self, access: Access) -> bool {
         let mut entries = self.entries();
         if entries.uses.contains(&access) {
-            return;
+            return false;
         }
         if entries.uses.len() < MAX_USES && entries.has_room(&access) {
-            entries.uses.insert(access);
+            entries.uses.insert(access)
         } else {
             entries.more_uses += 1;
+            false
+        }
+    }
+
+    /// Forgets a use that came to nothing.
+    pub fn not_used(&self, access: &Access) {
+        let mut entries = self.entries();
+        if entries.uses.remove(access) {
+            entries.bytes -= access.size();
         }
     }
 
@@ -145,6 +154,16 @@ mod tests {
         assert_eq!((entries.uses.len(), entries.more_uses), (1, 0));
         assert_eq!((entries.denials.len(), entries.denials[0].times, entries.more_denials), (1, 3, 0));
         assert!(ledger.take().uses.is_empty());
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_forgotten() {
+        let ledger = Ledger::default();
+        assert!(ledger.used(digest("/a")) && !ledger.used(digest("/a")) && ledger.used(digest("/b")));
+        ledger.not_used(&digest("/a"));
+        ledger.not_used(&digest("/c"));
+        let entries = ledger.take();
+        assert_eq!((entries.uses, entries.bytes), (BTreeSet::from([digest("/b")]), digest("/b").size()));
     }
 
     #[test]

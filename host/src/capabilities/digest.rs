@@ -186,10 +186,16 @@ impl Host for View<'_> {
                 return Ok(Err(Error::Denied));
             }
         };
-        self.call.ledger.used(Access::Digest { path: path.clone() });
+        let access = Access::Digest { path: path.clone() };
+        // Beforehand, for the line may end while it is under way.
+        let is_new = self.call.ledger.used(access.clone());
         let hash = hash_file(&self.call.task, &place.root, &place.relative, algorithm).await;
+        // Nothing was read. `suggest` grants the directories of what was, and a directory's own would be more than was asked for.
+        if is_new && matches!(hash, Err(Error::Denied | Error::NotAFile)) {
+            self.call.ledger.not_used(&access);
+        }
         if let Err(Error::Denied) = hash {
-            self.call.log_denial(&Denial::link(&path, Access::Digest { path: path.clone() }));
+            self.call.log_denial(&Denial::link(&path, access));
         }
         self.call.check_cpu()?;
         Ok(hash)

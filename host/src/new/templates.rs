@@ -17,8 +17,10 @@ macro_rules! files {
     };
 }
 
-pub const RUST: &[File] =
-    files!("guest-commands/templates/rust", [".gitignore", "Cargo.toml", "README.md", "src/lib.rs", "{{name}}.toml"]);
+pub const RUST: &[File] = files!(
+    "guest-commands/templates/rust",
+    [".cargo/config.toml", ".gitignore", "Cargo.toml", "README.md", "src/lib.rs", "{{name}}.toml"]
+);
 
 pub const C: &[File] = files!(
     "guest-commands/templates/c",

@@ -129,8 +129,13 @@ pub struct Scanned {
 /// # Errors
 /// When the directory cannot be read.
 pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
-    let problem =
-        |error: std::io::Error| Problem::new(directory, format!("cannot read the commands directory: {error}"));
+    let problem = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "; make it, or name another with `--commands DIR` or `commands` of its tenant",
+            _ => "",
+        };
+        Problem::new(directory, format!("cannot read the commands directory: {error}{hint}"))
+    };
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(directory).map_err(problem)? {
         if let Ok(name) = entry.map_err(problem)?.file_name().into_string() {
@@ -236,6 +241,7 @@ mod tests {
         assert_eq!(names, [("a", true), ("b", false)]);
         let missing = scan(&directory.path().join("none")).unwrap_err();
         assert!(missing.reason.contains("cannot read the commands directory"), "{missing:?}");
+        assert!(missing.reason.contains("; make it, or name another"), "{missing:?}");
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
@@ -25,28 +26,26 @@ use crate::wire::tls::{Carrier, Tls};
 /// Reads the files that TLS is spoken with.
 ///
 /// # Errors
-/// When one cannot be used; the message names it.
+/// When some cannot be used; the message names each of them.
 pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
-    let builder = match &files.client_ca {
-        Some(file) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates("client-ca", file)? {
-                roots.add(certificate).map_err(|error| unusable("client-ca", file, error))?;
+    let verifier = files.client_ca.as_deref().map(|file| verifier(file, provider)).transpose();
+    let (verifier, key, certificates) =
+        match (verifier, private_key(&files.key), certificates("certificate", &files.certificate)) {
+            (Ok(verifier), Ok(key), Ok(certificates)) => (verifier, key, certificates),
+            (verifier, key, certificates) => {
+                let unusable: Vec<String> =
+                    [verifier.err(), key.err(), certificates.err()].into_iter().flatten().collect();
+                return Err(unusable.join("; "));
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| unusable("client-ca", file, error))?)
-        }
+        };
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| match error {
-        pem::Error::NoItemsFound => unusable("key", &files.key, "no private key is in it"),
-        error => unusable("key", &files.key, error),
-    })?;
-    let certificates = certificates("certificate", &files.certificate)?;
     let mut config = builder.with_single_cert(certificates, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => unusable("key", &files.key, "it is not the key of `tls.certificate`"),
         error => unusable("certificate", &files.certificate, error),
@@ -55,6 +54,24 @@ pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What looks at clients' certificates: they are to be issued by those in a file.
+fn verifier(file: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let unusable = |error: &dyn Display| unusable("client-ca", file, error);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("client-ca", file)? {
+        roots.add(certificate).map_err(|error| unusable(&error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    verifier.build().map_err(|error| unusable(&error))
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::NoItemsFound => unusable("key", file, "no private key is in it"),
+        error => unusable("key", file, error),
+    })
 }
 
 /// All certificates in a file; there is at least one.
