@@ -85,6 +85,16 @@ fn an_address_of_another_machine_is_named() {
     assert!(!check(&builder, &listener("127.0.0.1")).exited(0).out().contains("absent"));
 }
 
+/// Its author has misspelt a name, and the command does as if nobody had said anything.
+#[test]
+fn a_sidecar_of_no_command_is_named() {
+    let builder = HostBuilder::new().sidecar("ech0", "instance = \"connection\"\n");
+    let stray = builder.commands().join("ech0.toml").display().to_string();
+    let outcome = check(&builder, "").exited(0);
+    let told = format!("  ok         echo\n  unused     {stray}: there is no ech0.wasm beside it\n");
+    assert!(outcome.out().contains(&told), "{}", outcome.out());
+}
+
 #[test]
 fn what_is_granted_and_not_there_is_named() {
     let builder = HostBuilder::new();

@@ -103,6 +103,10 @@ fn report(tenant: &Tenant, out: &mut impl Write) -> io::Result<usize> {
     if table.len() == 0 && reasons == 0 {
         writeln!(out, "  no commands")?;
     }
+    for stray in &table.strays {
+        // It may have come before its command, and keeps nobody from serving.
+        writeln!(out, "  unused     {stray}")?;
+    }
     for (key, path) in absent(&tenant.grants) {
         // Of use here or not: the machine that serves may have it.
         writeln!(out, "  absent     {}, which grants.{key} names", path.display())?;

@@ -173,6 +173,7 @@ impl Registry {
                 Ok(scanned) => {
                     found.extend(scanned.found.into_iter().map(|file| (file.name.clone(), file)));
                     loaded.table.misnamed.extend(scanned.misnamed);
+                    loaded.table.strays.extend(scanned.strays);
                 }
                 Err(problem) => {
                     // A directory that is gone has no commands; one that cannot be read at present still has its own.

@@ -21,7 +21,7 @@ const HEAD: u64 = 512;
 const ELF: &[u8] = b"\x7fELF";
 /// Files in a commands directory, of any kind. Each look at it has to pass over all of them.
 const MAX_ENTRIES: usize = 50_000;
-/// Files that are called as no command can be, of which it is told.
+/// Files that are called as no command can be, of which it is told; and sidecars of no command.
 const MAX_MISNAMED: usize = 16;
 /// Largest sidecar, in bytes.
 pub const MAX_SIDECAR: u64 = 64 * 1024;
@@ -122,6 +122,8 @@ pub struct Scanned {
     pub found: Vec<Found>,
     /// The first of those files that would be commands but for their names.
     pub misnamed: Vec<Problem>,
+    /// The first of those sidecars that are no command's.
+    pub strays: Vec<Problem>,
 }
 
 /// Lists the commands in a directory. Hidden files and other endings are passed over.
@@ -148,8 +150,16 @@ pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
     }
     let mut scanned = Scanned::default();
     for file in names.iter().filter(|file| !file.starts_with('.')) {
-        let Some(name) = file.strip_suffix(".wasm") else { continue };
         let path = directory.join(file);
+        let Some(name) = file.strip_suffix(".wasm") else {
+            if let Some(name) = file.strip_suffix(".toml")
+                && !names.contains(&format!("{name}.wasm"))
+                && scanned.strays.len() < MAX_MISNAMED
+            {
+                scanned.strays.push(Problem::new(path, format!("there is no {name}.wasm beside it")));
+            }
+            continue;
+        };
         if is_name(name) {
             let sidecar = format!("{name}.toml");
             let sidecar = names.contains(&sidecar).then(|| directory.join(sidecar));
@@ -232,11 +242,10 @@ mod tests {
         {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
-        let Scanned { found, misnamed } = scan(directory.path()).unwrap();
-        assert_eq!(
-            misnamed.iter().map(|problem| &*problem.path).collect::<Vec<_>>(),
-            [directory.path().join("Upper.wasm")]
-        );
+        let Scanned { found, misnamed, strays } = scan(directory.path()).unwrap();
+        let paths = |problems: &[Problem]| problems.iter().map(|problem| problem.path.clone()).collect::<Vec<_>>();
+        assert_eq!(paths(&misnamed), [directory.path().join("Upper.wasm")]);
+        assert_eq!(paths(&strays), [directory.path().join("lone.toml")]);
         let names: Vec<_> = found.iter().map(|file| (&*file.name, file.sidecar.is_some())).collect();
         assert_eq!(names, [("a", true), ("b", false)]);
         let missing = scan(&directory.path().join("none")).unwrap_err();

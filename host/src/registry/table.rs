@@ -33,6 +33,8 @@ pub struct Table {
     pub(super) pending: BTreeMap<String, (Stamps, blake3::Hash)>,
     /// Files that are called as no command can be.
     pub(super) misnamed: Vec<Problem>,
+    /// Sidecars that are no command's. A command that was to have one may do more than its operator meant.
+    pub strays: Vec<Problem>,
     /// More commands than there may be.
     pub(super) excess: Option<Problem>,
     /// A directory that cannot be read.
