@@ -169,15 +169,23 @@ impl Asked {
 /// The directories beneath which a tenant's programs get files, and how.
 pub fn path_roots(grants: &Grants) -> impl Iterator<Item = (&Path, PassedAs)> {
     let slots = grants.process.iter().flat_map(|grant| &grant.args);
-    let slots = slots.map(|slot| match slot {
-        Slot::Repeat { each, .. } => &**each,
-        slot => slot,
-    });
-    let roots = slots.filter_map(|slot| match slot {
+    let roots = slots.filter_map(|slot| match slot.one() {
         Slot::PathUnder { roots, pass } => Some((roots, pass.unwrap_or(PassedAs::Descriptor))),
         _ => None,
     });
     roots.flat_map(|(roots, pass)| roots.iter().map(move |root| (root.as_path(), pass)))
+}
+
+/// The paths that a tenant's programs get as they stand in its grants, `/d` or `--directory=/d`.
+pub fn path_texts(grants: &Grants) -> impl Iterator<Item = &Path> {
+    let slots = grants.process.iter().flat_map(|grant| &grant.args);
+    let words = slots.flat_map(|slot| match slot.one() {
+        Slot::Literal(word) => std::slice::from_ref(word),
+        Slot::OneOf(words) => words.as_slice(),
+        _ => &[],
+    });
+    let path = |word: &'_ String| word.find('/').filter(|at| *at == 0 || word[..*at].ends_with('='));
+    words.filter_map(move |word| path(word).map(|at| Path::new(&word[at..])))
 }
 
 /// The most arguments of a program that are taken for paths: as many as the tenant's own grants have, or some that its

@@ -85,3 +85,55 @@ fn what_says_who_is_who_is_out_of_reach() {
         pipe_into(&mut command, "").exited(1).says(&[words]);
     }
 }
+
+/// What lies in a directory that may be written can be replaced by a link, which the host would follow: a grant's own
+/// directory is the operator's word.
+#[test]
+fn no_grant_begins_where_commands_may_write() {
+    // So few lines that the descriptors for their files are there on any machine.
+    let builder = HostBuilder::new().limit("concurrency = 4");
+    let dir = builder.files();
+    let (shared, link) = (dir.join("shared"), dir.join("shared/link"));
+    fs::create_dir_all(shared.join("pub")).expect("a directory");
+    fs::create_dir(dir.join("apart")).expect("a directory");
+    symlink(dir.join("apart"), &link).expect("a link");
+    let other = format!("[tenants.other]\ncommands = [{}]\nlimits.concurrency = 4\n", quoted(&builder.commands()));
+    let base = builder.config() + &other;
+    let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"default\"\n";
+    let written = format!("[[tenants.default.grants.directory]]\npath = {}\nwrite = true\n", quoted(&shared));
+    let check = |more: String| {
+        let config = dir.with_file_name("wasmline.toml");
+        fs::write(&config, format!("{base}{listeners}{written}{more}")).expect("the configuration can be written");
+        let mut command = wasmline();
+        command.arg("check").arg("--config").arg(&config).arg("--cache").arg(HostBuilder::shared_cache());
+        pipe_into(&mut command, "")
+    };
+    let digest = |tenant: &str, path: &Path| format!("[tenants.{tenant}.grants.digest]\nread = [{}]\n", quoted(path));
+    let spawn =
+        |slot: String| format!("[[tenants.other.grants.process]]\nprogram = \"/bin/cat\"\nargs = [\"-n\", {slot}]\n");
+    let directory = |path: &Path, write: bool| {
+        format!("[[tenants.other.grants.directory]]\npath = {}\nwrite = {write}\n", quoted(path))
+    };
+    let within = shared.join("pub");
+    for (more, key) in [
+        (digest("default", &within), "tenants.default.grants.digest"),
+        (digest("other", &within), "tenants.other.grants.digest"),
+        (digest("other", &link), "tenants.other.grants.digest"),
+        (spawn(format!("{{ path-under = [{}] }}", quoted(&within))), "tenants.other.grants.process"),
+        (spawn(format!("{{ repeat = {}, most = 2 }}", quoted(&within))), "tenants.other.grants.process"),
+        (spawn(format!("{{ one-of = [\"a\", {}] }}", quoted(&within.join("file")))), "tenants.other.grants.process"),
+        (directory(&within, false), "tenants.other.grants.directory"),
+        (directory(&within, true), "tenants.other.grants.directory"),
+        (
+            format!("[[listener]]\nunix = {}\ntenant = \"other\"\n", quoted(&within.join("socket"))),
+            "where clients look",
+        ),
+    ] {
+        check(more).exited(1).says(&["may be written, and", key]);
+    }
+    // The directory itself cannot be replaced by who may write in it, nor what it lies in.
+    for path in [shared.as_path(), &dir, &dir.join("apart")] {
+        check(digest("other", path)).exited(0);
+    }
+    check(directory(&shared, true)).exited(0);
+}

@@ -53,6 +53,11 @@ impl Slot {
         if let Slot::Repeat { most, .. } = self { *most } else { 1 }
     }
 
+    /// What each of its arguments has to be.
+    pub fn one(&self) -> &Slot {
+        if let Slot::Repeat { each, .. } = self { each } else { self }
+    }
+
     /// The most arguments that it takes for paths.
     pub fn most_paths(&self) -> usize {
         match self {
