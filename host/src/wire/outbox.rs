@@ -138,6 +138,40 @@ mod tests {
         assert_eq!(received(&client).as_deref(), Some("one\n"));
     }
 
+    /// A session that waits for the socket does so through the round's end, which asks for the same socket.
+    #[tokio::test]
+    async fn whoever_waits_for_a_slow_client_is_woken_after_a_round_has_ended() {
+        open();
+        let [(first, _one), (second, other)] = [wire(), wire()];
+        tokio::task::yield_now().await;
+        first.say("one\n");
+        first.send_soon(Instant::now()).unwrap();
+        let reply = "x".repeat(8 * 1024 * 1024);
+        second.say(&reply);
+        second.send_soon(Instant::now()).unwrap();
+        let waiting = tokio::spawn({
+            let second = Arc::clone(&second);
+            async move { second.flush().await }
+        });
+        // It has been polled, and the socket has taken what it can hold.
+        while received(&other).is_none() {
+            tokio::task::yield_now().await;
+        }
+        end_round();
+        let client = tokio::net::UnixStream::from_std(other).unwrap();
+        let read = async {
+            let mut left = reply.len() - 64;
+            let mut bytes = vec![0; 65536];
+            while left > 0 {
+                client.readable().await.unwrap();
+                left -= client.try_read(&mut bytes).unwrap_or(0);
+            }
+        };
+        let both = async { (tokio::join!(read, waiting)).1 };
+        let ended = tokio::time::timeout(Duration::from_secs(60), both).await.expect("nobody is left waiting");
+        assert!(ended.unwrap().is_ok());
+    }
+
     #[tokio::test]
     async fn what_goes_on_elsewhere_is_not_sent_from_here() {
         let (wire, client) = round().await;

@@ -29,7 +29,7 @@ pub(super) struct OutputState {
     reply: Reply,
     /// Whether the buffer waits for the end of the event loop's round.
     waits: bool,
-    /// Wakes the session where that could not send all.
+    /// Wakes the session where what waited could not be sent whole.
     session: Option<Waker>,
 }
 
@@ -209,6 +209,11 @@ impl Wire {
             output.settle(keep);
             return Poll::Ready(Ok(()));
         }
+        output.drop_sent();
+        if output.waits {
+            // What is sent for all at the end of the round takes the socket's attention away from whoever waits for it here.
+            output.session = Some(cx.waker().clone());
+        }
         let in_time = || Box::pin(sleep_until(Instant::now() + self.settings.write_timeout));
         ready!(output.deadline.get_or_insert_with(in_time).as_mut().poll(cx));
         Poll::Ready(Err(Gone::WriteTimeout(self.settings.write_timeout)))
@@ -242,8 +247,15 @@ impl OutputState {
             } else {
                 self.buffer.clear();
             }
-        } else if self.sent > HIGH_WATER {
-            // The deadline is for a buffer's worth: having got so far earns the client a new one.
+        } else {
+            self.drop_sent();
+        }
+    }
+
+    /// Lets go of what was sent where that is a buffer's worth. The deadline is for that: having got so far earns the client a
+    /// new one.
+    fn drop_sent(&mut self) {
+        if self.sent > HIGH_WATER {
             self.buffer.drain(..self.sent);
             self.sent = 0;
             self.deadline = None;
