@@ -26,6 +26,27 @@ fn standard_input_is_the_connection_where_the_sidecar_says_so() {
     client.expect_end();
 }
 
+/// Were it the end of the program's input, what follows would be run as commands.
+#[test]
+fn a_line_that_is_no_utf8_is_bytes_to_a_program() {
+    let host = HostBuilder::new().fixture("wasi-count").sidecar("wasi-count", "stdin = \"connection\"\n").start();
+    let mut client = host.connect();
+    client.send(b"wasi-count\ncaf\xe9\necho data\n.\necho after\n");
+    client.expect("15 bytes\nafter\n");
+}
+
+/// A program that stores what it reads must not take half for the whole.
+#[test]
+fn input_that_breaks_off_is_an_error_to_a_program() {
+    let host = HostBuilder::new().fixture("wasi-count").sidecar("wasi-count", "stdin = \"connection\"\n").start();
+    let mut client = host.connect();
+    client.send("wasi-count\nwhole\nhalf");
+    client.finish_sending();
+    let told = client.rest();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.starts_with("cannot read: ") && told.contains("error: incomplete-line: "), "{told}");
+}
+
 #[test]
 fn standard_error_goes_to_the_log_where_the_sidecar_says_so() {
     let host = HostBuilder::new().fixture("wasi-copy").sidecar("wasi-copy", "stderr = \"log\"\n").start();

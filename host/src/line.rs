@@ -12,8 +12,8 @@ use memchr::{memchr, memchr3};
 pub enum Line {
     /// A line, without its line end. It may be empty.
     Text(String),
-    /// A line that is not UTF-8. It is dropped, and the lines after it are fine.
-    BadEncoding,
+    /// A line that is not UTF-8, without its line end. The lines after it are fine.
+    BadEncoding(Vec<u8>),
     /// A line longer than the bound. Where the next line would begin is not known, so nothing follows it.
     TooLong,
 }
@@ -73,9 +73,10 @@ impl LineBuffer {
         if self.exceeds(end) {
             return Some(self.give_up());
         }
-        let line = match str::from_utf8(self.line_to(end)) {
+        let bytes = self.line_to(end);
+        let line = match str::from_utf8(bytes) {
             Ok(text) => Line::Text(text.to_owned()),
-            Err(_) => Line::BadEncoding,
+            Err(_) => Line::BadEncoding(bytes.to_owned()),
         };
         self.advance(end + 1);
         Some(line)
@@ -244,7 +245,7 @@ mod tests {
             }
             taken.push(match String::from_utf8(line.to_vec()) {
                 Ok(line) => Line::Text(line),
-                Err(_) => Line::BadEncoding,
+                Err(_) => Line::BadEncoding(line.to_owned()),
             });
         }
         (taken, false)
@@ -283,7 +284,7 @@ mod tests {
 
     #[test]
     fn bad_encoding_costs_one_line() {
-        assert_eq!(whole(b"a\n\xff\xfe\nb\n", 9), [text("a"), Line::BadEncoding, text("b")]);
+        assert_eq!(whole(b"a\n\xff\xfe\nb\n", 9), [text("a"), Line::BadEncoding(b"\xff\xfe".to_vec()), text("b")]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn run_lines_at_hand(wire: Arc<Wire>, dispatcher: Arc<Dispatcher>, first: 
     while let Some(line) = next {
         match line {
             Line::Text(line) => dispatcher.run_line(&wire, &line, &mut batch).await?,
-            Line::BadEncoding => {
+            Line::BadEncoding(_) => {
                 dispatcher.refuse(&wire, "", Failure::new(Code::BadEncoding, "the line is not UTF-8"), &mut batch);
             }
             Line::TooLong => {

@@ -29,6 +29,9 @@ use output::OutputState;
 const READ_CHUNK: usize = 64 * 1024;
 /// Bytes of output that are kept before a writer has to wait for the client.
 pub const HIGH_WATER: usize = 64 * 1024;
+/// Bytes that a writer appends before it looks whether it has to wait. Escaped they may be four times as many, so that never
+/// more than twice [`HIGH_WATER`] is kept.
+pub const PIECE: usize = HIGH_WATER / 4;
 /// How long the host keeps reading and dropping after its last reply, so that unread input does not reset the
 /// connection before the client has read that reply.
 const LINGER: Duration = Duration::from_secs(2);

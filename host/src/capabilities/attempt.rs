@@ -9,7 +9,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use super::View;
 use super::bindings::wasmline::command::connection::{Error, Host};
 use crate::sandbox::{NotAtOnce, Tried};
-use crate::wire::HIGH_WATER;
+use crate::wire::PIECE;
 
 /// The interface that every command knows.
 pub const CONNECTION: &str = "wasmline:command/connection@0.1.0";
@@ -29,7 +29,7 @@ pub fn add_to_linker(linker: &mut Linker<Tried>) -> wasmtime::Result<()> {
             return Ok((Err(Error::Closed),));
         }
         // Otherwise it would have to wait for the client, or has written too much.
-        let fits = bytes.len() <= HIGH_WATER && matches!(wire.write(&bytes), Ok(false));
+        let fits = bytes.len() <= PIECE && matches!(wire.write(&bytes), Ok(false));
         if fits { Ok((Ok(()),)) } else { Err(NotAtOnce.into()) }
     })?;
     connection.func_wrap("peer", |store, (): ()| Ok((View { call: store.data().call()? }.peer()?,)))?;

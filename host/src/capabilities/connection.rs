@@ -6,10 +6,7 @@ use super::View;
 use super::bindings::wasmline::command::connection::{Error, Host};
 use crate::line::Line;
 use crate::sandbox::Stop;
-use crate::wire::{Gone, Input, OutputLimit, Wire};
-
-/// Bytes appended before the writer looks whether it has to wait, so that one huge write cannot fill the host's memory.
-const PIECE: usize = 64 * 1024;
+use crate::wire::{Gone, Input, OutputLimit, PIECE, Wire};
 
 /// Appends to the reply, piece by piece as the client takes it.
 pub async fn write(wire: &Wire, limit: u64, bytes: &[u8]) -> Result<(), Stop> {
@@ -28,7 +25,7 @@ async fn read_line(wire: &Arc<Wire>) -> Result<Result<Option<String>, Error>, Go
     }
     Ok(match wire.next_line().await? {
         Input::Line(Line::Text(line)) => Ok(Some(line)),
-        Input::Line(Line::BadEncoding) => Err(Error::BadEncoding),
+        Input::Line(Line::BadEncoding(_)) => Err(Error::BadEncoding),
         // The session finds the same when it asks, and ends the connection.
         Input::Line(Line::TooLong) => Err(Error::LineTooLong),
         // A client that is silent for too long has ended as far as the command is concerned.

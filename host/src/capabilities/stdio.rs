@@ -20,10 +20,10 @@ use crate::line::Line;
 use crate::lock::lock;
 use crate::registry::sidecar::{Stderr, Stdin};
 use crate::sandbox::{Program, Stop};
-use crate::wire::{Gone, Input, OutputLimit};
+use crate::wire::{Gone, Input, OutputLimit, PIECE};
 
 /// Bytes that a stream takes at once. wasmtime lets a guest make it allocate as many.
-const PERMIT: usize = 64 * 1024;
+const PERMIT: usize = PIECE;
 /// The line that ends a program's input.
 const LAST_LINE: &str = ".";
 /// Random bytes that a guest gets in one call.
@@ -142,6 +142,15 @@ struct Taken {
     ended: bool,
     /// The client vanished, which the program must not take for the end of its input.
     gone: Option<Gone>,
+    /// No more can come, and the client has not said that this was all.
+    broken: Option<&'static str>,
+}
+
+impl Taken {
+    fn breaks_off(&mut self, why: &'static str) {
+        self.ended = true;
+        self.broken = Some(why);
+    }
 }
 
 impl Lines {
@@ -161,8 +170,16 @@ impl Lines {
                 taken.bytes = line.into_bytes();
                 taken.bytes.push(b'\n');
             }
-            // Whatever is wrong with a line ends the input; the session deals with it afterwards.
-            Ok(_) => taken.ended = true,
+            // A program reads bytes, whatever they are.
+            Ok(Input::Line(Line::BadEncoding(line))) => {
+                taken.bytes = line;
+                taken.bytes.push(b'\n');
+            }
+            Ok(Input::Line(Line::Text(_)) | Input::End { incomplete: false }) => taken.ended = true,
+            // The session tells the client afterwards; what the program has read is not all there was to be.
+            Ok(Input::Line(Line::TooLong)) => taken.breaks_off("a line is too long"),
+            Ok(Input::End { incomplete: true }) => taken.breaks_off("the input ended before the line did"),
+            Ok(Input::Idle | Input::Slow) => taken.breaks_off("no line came for too long"),
             Err(gone) => {
                 taken.ended = true;
                 taken.gone = Some(gone);
@@ -175,6 +192,9 @@ impl Lines {
         let mut taken = self.taken();
         if let Some(gone) = taken.gone.take() {
             return Err(StreamError::Trap(Stop::Gone(gone).into()));
+        }
+        if let Some(why) = taken.broken.take() {
+            return Err(StreamError::LastOperationFailed(wasmtime::Error::msg(why)));
         }
         if taken.bytes.is_empty() && taken.ended {
             return Err(StreamError::Closed);

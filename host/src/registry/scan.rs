@@ -133,7 +133,9 @@ pub struct Scanned {
 pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
     let problem = |error: std::io::Error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "; make it, or name another with `--commands DIR` or `commands` of its tenant",
+            std::io::ErrorKind::NotFound => {
+                "; make it, or name another with `--commands DIR` or `commands` of its tenant"
+            }
             _ => "",
         };
         Problem::new(directory, format!("cannot read the commands directory: {error}{hint}"))

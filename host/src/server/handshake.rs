@@ -147,7 +147,7 @@ impl Handshake<'_> {
                 Input::Line(Line::Text(line)) => line,
                 Input::Idle | Input::Slow => return Err(denied("no token came in time")),
                 Input::End { .. } => return Err(refused(origin, "it ended before it had shown a token", None)),
-                Input::Line(Line::BadEncoding | Line::TooLong) => String::new(),
+                Input::Line(Line::BadEncoding(_) | Line::TooLong) => String::new(),
             },
             Err(_) => return Err(denied("no token came in time")),
         };
