@@ -116,6 +116,24 @@ fn they_take_nothing_from_lines_that_run() {
     assert!(holders.iter_mut().all(|holder| count(holder, "") == 2));
 }
 
+/// A connection that sends nothing holds no place for a command that is no more, whatever else has taken its name.
+#[test]
+fn what_is_replaced_leaves_its_place() {
+    let host = kept().server("kept-instances = 2").start();
+    let mut holders = [(); 2].map(|()| host.connect());
+    assert_eq!(holders.each_mut().map(|holder| count(holder, "")), [1, 1]);
+    let mut late = host.connect();
+    late.reply("counter").fails_with("overloaded");
+    fs::write(host.commands().join("counter.toml"), format!("summary = \"another\"\n{KEPT}")).expect("a sidecar");
+    eventually("the places are free", || late.reply("counter").first() == "1");
+    // Nor does one that goes on with another command.
+    fs::rename(host.commands().join("counter.toml"), host.commands().join("other.toml")).expect("a sidecar");
+    fs::rename(host.commands().join("counter.wasm"), host.commands().join("other.wasm")).expect("a command");
+    eventually("the place goes over", || late.reply("other").first() == "1");
+    let mut more = host.connect();
+    assert_eq!(more.reply("other").first(), "1");
+}
+
 #[test]
 fn its_memory_counts_between_lines() {
     let host = kept().limit("memory-in-use = \"64MiB\"").fixture("hog").start();

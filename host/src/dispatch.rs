@@ -65,6 +65,12 @@ impl Dispatcher {
         Batch::new(&self.host, wire.peer(), &self.shelf)
     }
 
+    /// Lets go of kept instances of commands that no line of the connection can name any more.
+    pub fn let_go(&self) {
+        let tenants = self.host.tenants.load();
+        kept::let_go(&self.shelf, tenants.get(&*self.tenant).map(|tenant| &**tenant));
+    }
+
     /// Who the client is.
     pub fn identity(&self) -> &Identity {
         &self.identity

@@ -32,7 +32,7 @@ use crate::loops::{Aside, Loops, Workers};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Form, Registry, Watch};
 use crate::sandbox::{Sandbox, ready};
-use crate::tenants::{self, Shares, Strictness, Tenants};
+use crate::tenants::{self, Refreshed, Shares, Strictness, Tenants};
 pub use check::{check, foreign};
 use connections::Connections;
 use entrance::Entrance;
@@ -412,14 +412,19 @@ async fn keep_commands(
         // A reload may have made others meanwhile.
         let tenants = connections.host.tenants.load_full();
         let registry = Arc::clone(&registry);
-        again = match tokio::task::spawn_blocking(move || tenants::refresh(&tenants, &registry)).await {
-            Ok(unsettled) => unsettled,
+        let refreshed = match tokio::task::spawn_blocking(move || tenants::refresh(&tenants, &registry)).await {
+            Ok(refreshed) => refreshed,
             Err(error) => {
                 tracing::error!(%error, "a rescan of the commands failed");
-                false
+                Refreshed::default()
             }
         };
+        again = refreshed.unsettled;
         connections.loops.on_each(ready::let_go);
+        if refreshed.changed {
+            // Connections keep instances of commands that are no more.
+            connections.notices.ring();
+        }
     }
 }
 

@@ -193,12 +193,12 @@ impl Tenant {
         before
     }
 
-    /// Swaps in what was read, and says what is different now.
-    fn take(&self, table: Table) {
+    /// Swaps in what was read, and says what is different now. True if anything is.
+    fn take(&self, table: Table) -> bool {
         let table = Arc::new(table);
         let changes = self.swap(Arc::clone(&table)).changes(&table);
         if changes.is_empty() {
-            return;
+            return false;
         }
         tracing::info!(
             tenant = %self.name,
@@ -216,6 +216,7 @@ impl Tenant {
                 "commands directory cannot be read"
             );
         }
+        true
     }
 
     /// Whether it is the operator's own, who is told of what does not serve.
@@ -315,14 +316,22 @@ fn tell_of_compiling<'a>(files: usize, loaded: impl Iterator<Item = &'a Loaded>)
     tracing::info!(files, commands = format!("{}{more}", names.join(" ")), "compiling what is not in the cache yet");
 }
 
-/// Reads the tenants' directories because something in them seems to have changed. True when some file is still being
-/// written, so that it is worth looking again. Blocks while it reads, and a while for what has to be compiled; who has
-/// nothing to wait for does not.
-pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
-    let mut unsettled = false;
+/// What a look at the tenants' directories has come to.
+#[derive(Clone, Copy, Default)]
+pub struct Refreshed {
+    /// Some file is still being written, so that it is worth looking again.
+    pub unsettled: bool,
+    /// Some tenant has other commands than before.
+    pub changed: bool,
+}
+
+/// Reads the tenants' directories because something in them seems to have changed. Blocks while it reads, and a while for
+/// what has to be compiled; who has nothing to wait for does not.
+pub fn refresh(tenants: &Tenants, registry: &Registry) -> Refreshed {
+    let mut refreshed = Refreshed::default();
     let mut take = |tenant: &Tenant, loaded: Loaded| {
-        unsettled |= loaded.unsettled;
-        tenant.take(loaded.table);
+        refreshed.unsettled |= loaded.unsettled;
+        refreshed.changed |= tenant.take(loaded.table);
     };
     let mut waiting = Vec::new();
     for tenant in tenants.values() {
@@ -341,7 +350,7 @@ pub fn refresh(tenants: &Tenants, registry: &Registry) -> bool {
     for (tenant, loaded) in waiting {
         take(tenant, tenant.read(registry, &loaded.table, Pace::Settled));
     }
-    unsettled
+    refreshed
 }
 
 /// Reads all tenants' directories, so that what has to be compiled is compiled side by side, and reads them again when

@@ -7,7 +7,7 @@ use crate::error::{Code, Failure};
 use crate::lock::lock;
 use crate::registry::{Command, Lifetime};
 use crate::sandbox::Instance;
-use crate::tenants::Place;
+use crate::tenants::{Place, Tenant};
 
 /// An instance that is kept, with the command that it is of: once another has taken that one's place in the table it is of
 /// no more use.
@@ -18,8 +18,24 @@ pub struct Kept {
     _place: Place,
 }
 
+impl Kept {
+    /// Whether a line that names the command would find the one that this is of.
+    fn is_current(&self, tenant: &Tenant) -> bool {
+        tenant.command(&self.command.name).is_some_and(|command| Arc::ptr_eq(&command, &self.command))
+    }
+}
+
 /// Those of one connection, while no lines have taken them.
 pub type Shelf = Mutex<Vec<Kept>>;
+
+/// Lets go of those on a shelf that are of no more use to a connection of this tenant, if it is still there. What lines have
+/// taken is looked at by the next of them.
+pub fn let_go(shelf: &Shelf, tenant: Option<&Tenant>) {
+    let is_of_use = |kept: &mut Kept| tenant.is_some_and(|tenant| kept.is_current(tenant));
+    let of_no_use: Vec<Kept> = lock(shelf).extract_if(.., |kept| !is_of_use(kept)).collect();
+    // Taking an instance down takes a while.
+    drop(of_no_use);
+}
 
 /// The same while lines run. What is left is put back when they have.
 pub struct Keeper<'a> {
@@ -49,6 +65,8 @@ impl<'a> Keeper<'a> {
         if let Some(index) = kept.iter().position(|kept| Arc::ptr_eq(&kept.command, &call.command)) {
             return Ok(Some(kept.swap_remove(index)));
         }
+        // None of the others may hold a place that is of no more use to it.
+        kept.retain(|kept| kept.is_current(call.tenant()));
         let place = call.tenant().part().kept.try_acquire();
         let place = place.ok_or_else(|| Failure::new(Code::Overloaded, "too many instances are kept; try again"))?;
         Ok(Some(Kept { command: Arc::clone(&call.command), instance: None, _place: place }))

@@ -211,6 +211,7 @@ impl Connections {
                 if self.notices.is_over() {
                     break End::Draining;
                 }
+                dispatcher.let_go();
                 if standing.as_ref().is_some_and(|standing| !standing.holds(&self.tokens.load())) {
                     break End::Revoked;
                 }
