@@ -7,6 +7,7 @@ mod file;
 mod ledger;
 mod record;
 mod refusals;
+mod strangers;
 mod writer;
 
 use std::io;
@@ -31,6 +32,7 @@ use crate::identity::Identity;
 use file::AuditFile;
 use record::{Course, Origin};
 use refusals::Refusals;
+use strangers::Strangers;
 use writer::{Request, Writer};
 
 /// Records that may wait to be written, beside one for each line that runs.
@@ -47,6 +49,7 @@ pub struct Audit {
     settings: ArcSwap<config::Audit>,
     refusing: Arc<AtomicBool>,
     refusals: Refusals,
+    strangers: Strangers,
 }
 
 /// The audit file of a host, if it has one: a reload may change that. Where there is none, looking costs next to nothing.
@@ -102,8 +105,9 @@ impl Audit {
         let writer = Writer::new(queue, asked, settings.clone(), file, Arc::clone(&refusing));
         let thread = std::thread::Builder::new().name("audit".into());
         thread.spawn(move || writer.run()).map_err(|error| format!("cannot start a thread: {error}"))?;
-        let (settings, refusals) = (ArcSwap::from_pointee(settings.clone()), Refusals::default());
-        Ok(Audit { records, requests, settings, refusing, refusals })
+        let settings = ArcSwap::from_pointee(settings.clone());
+        let (refusals, strangers) = (Refusals::default(), Strangers::default());
+        Ok(Audit { records, requests, settings, refusing, refusals, strangers })
     }
 
     /// Why no line may run now, if that is so.
@@ -146,17 +150,34 @@ impl Audit {
         }
     }
 
+    async fn write_strangers(self: Arc<Audit>) {
+        loop {
+            tokio::time::sleep(COUNTING).await;
+            let Some(beyond) = self.strangers.take() else { return };
+            if !beyond.is_empty() {
+                self.hand_over(record::strangers(&beyond)).await;
+            }
+        }
+    }
+
     /// The records of what was counted, if there is anything.
     fn counts(&self) -> Option<Lines> {
         let counted = self.refusals.take();
         (!counted.is_empty()).then(|| record::counts(&counted, self.settings.load().arguments))
     }
 
-    /// Records that a client was not let in.
+    /// Records that a client was not let in, or counts it where many come at once.
     ///
     /// # Errors
     /// When there is no place for its record now. [`Audit::hand_over`] waits for one.
-    pub fn refused(&self, listener: &str, source: &str, reason: &str) -> Result<(), Lines> {
+    pub fn refused(self: &Arc<Audit>, listener: &str, source: &str, reason: &str) -> Result<(), Lines> {
+        let turned = self.strangers.count(listener);
+        if turned.is_first {
+            tokio::spawn(Arc::clone(self).write_strangers());
+        }
+        if !turned.is_told {
+            return Ok(());
+        }
         self.records.try_send(record::refusal(listener, source, reason)).map_err(TrySendError::into_inner)
     }
 
@@ -193,7 +214,8 @@ impl Audit {
     pub async fn flush(&self) {
         let (answer, answered) = oneshot::channel();
         let path = self.settings.load().file.display().to_string();
-        if let Some(lines) = self.counts() {
+        let strangers = self.strangers.take().map(|beyond| record::strangers(&beyond));
+        for lines in self.counts().into_iter().chain(strangers) {
             let count = lines.count;
             if tokio::time::timeout(ANSWER_TIME, self.hand_over(lines)).await.is_err() {
                 tracing::error!(path, records = count, "audit records could not be written");

@@ -71,3 +71,27 @@ fn lines_that_are_none_count_as_lines_and_are_counted() {
     }
     assert!(records_in(&audit).iter().any(|record| record["outcome"] == "failed" && record["command"] == "echo"));
 }
+
+/// Who has nothing to show must not push out of the file what others have left.
+#[test]
+fn clients_that_are_not_let_in_are_counted_where_they_are_many() {
+    const CLIENTS: u64 = 60;
+    let builder = HostBuilder::new().listener_with("address = \"127.0.0.1:0\"\nauth = \"token\"");
+    let token = format!("tokens = [{{ name = \"a\", sha256 = \"{}\" }}]", "0".repeat(64));
+    let (builder, audit) = audited(builder.tenant(&token), "");
+    let host = builder.start();
+    let began = Instant::now();
+    for _ in 0..CLIENTS {
+        let mut client = host.connect();
+        client.send("auth wrong\n");
+        client.expect_error("denied");
+    }
+    let times = |record: &Value| record.get("times").map_or(1, |times| times.as_u64().expect("a number"));
+    eventually("all of them are told", || records_in(&audit).iter().map(times).sum::<u64>() == CLIENTS);
+    let records = records_in(&audit);
+    assert!(
+        records.iter().all(|record| record["event"] == "refused" && record["listener"].is_string()),
+        "{records:#?}"
+    );
+    assert!(records.len() as u64 <= 9 * (began.elapsed().as_secs() + 1), "{} records", records.len());
+}

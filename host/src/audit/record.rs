@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use self::shape::{Counts, Denial, Head, Invocation, Lost, Named, Refusal, Word, Words};
+use self::shape::{Counts, Denial, Head, Invocation, Lost, Named, Refusal, Strangers, Word, Words};
 use self::text::{hash_words, stamp, visible};
 use super::ledger::{Denied, Entries};
 use super::refusals::Counted;
+use super::strangers::Beyond;
 use super::writer::Lines;
 use crate::config::{Arguments, Mode};
 use crate::identity::Identity;
@@ -95,6 +96,15 @@ pub fn lines(origin: &Origin<'_>, course: &Course<'_>) -> Lines {
 pub fn refusal(listener: &str, source: &str, reason: &str) -> Lines {
     let mut lines = Lines { bytes: Vec::new(), count: 0 };
     push(&mut lines, &Refusal { time: stamp(now()), event: "refused", listener, source, reason });
+    lines
+}
+
+/// The records of clients that were not let in and have none of their own, by listener.
+pub fn strangers(beyond: &[(String, Beyond)]) -> Lines {
+    let mut lines = Lines { bytes: Vec::new(), count: 0 };
+    for (listener, Beyond { time, times }) in beyond {
+        push(&mut lines, &Strangers { time: stamp(*time), event: "refused", listener, times: *times });
+    }
     lines
 }
 

@@ -66,6 +66,15 @@ pub struct Refusal<'a> {
     pub reason: &'a str,
 }
 
+/// Clients that were not let in and have no records of their own.
+#[derive(Serialize)]
+pub struct Strangers<'a> {
+    pub time: String,
+    pub event: &'static str,
+    pub listener: &'a str,
+    pub times: u64,
+}
+
 /// Lines that did not begin.
 #[derive(Serialize)]
 pub struct Counts<'a> {
