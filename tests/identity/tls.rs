@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::tenants;
@@ -306,6 +307,13 @@ fn a_host_without_a_usable_certificate_does_not_start() {
     let empty = own.certificate.with_file_name("empty.pem");
     fs::write(&empty, "").expect("a file");
     let missing = own.certificate.with_file_name("missing.pem");
+    let [encrypted, unfit] = ["encrypted.pem", "unfit.pem"].map(|name| own.certificate.with_file_name(name));
+    let make = |out: &Path, args: &[&str]| {
+        let mut command = program("openssl");
+        pipe_into(command.arg("genpkey").args(args).arg("-out").arg(out), "").exited(0);
+    };
+    make(&encrypted, &["-algorithm", "ed25519", "-aes256", "-pass", "pass:word"]);
+    make(&unfit, &["-algorithm", "ed448"]);
     for (certificate, key, ca, told) in [
         (&missing, &own.key, &authority.certificate(), &["missing.pem"][..]),
         (&empty, &own.key, &authority.certificate(), &["empty.pem"]),
@@ -317,6 +325,8 @@ fn a_host_without_a_usable_certificate_does_not_start() {
             &["localhost.pem cannot be the `tls.key`: no private key"],
         ),
         (&own.certificate, &own.key, &empty, &["empty.pem"]),
+        (&own.certificate, &encrypted, &authority.certificate(), &["`tls.key`: it is encrypted"]),
+        (&own.certificate, &unfit, &authority.certificate(), &["`tls.key`: it is none of RSA"]),
         // Whoever has to mend several is told of all at once.
         (&missing, &empty, &missing, &["`tls.client-ca`: ", "; ", "`tls.key`: no private key", "`tls.certificate`: "]),
     ] {

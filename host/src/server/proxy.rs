@@ -14,6 +14,10 @@ use crate::wire::socket::Socket;
 /// of the client, which is passed over.
 const MAX_HEADER: usize = 4096;
 
+/// What a header of version 2 begins with, and then a proxy's that speaks for itself.
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const LOCAL: u8 = 0x20;
+
 const PARSE: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
 
 /// Takes the header off the socket, and nothing behind it. `None` where the proxy speaks for itself, as it does to see
@@ -34,6 +38,14 @@ pub async fn read_header(socket: &Socket) -> io::Result<Option<SocketAddr>> {
 /// The client and the header's length, once there is enough of it.
 fn parse(seen: &[u8]) -> Option<io::Result<(Option<SocketAddr>, usize)>> {
     let invalid = |why| Some(Err(io::Error::new(ErrorKind::InvalidData, why)));
+    // Whatever it says of addresses then is of no interest, whether it is there or not.
+    if let Some([LOCAL, _, high, low, ..]) = seen.strip_prefix(SIGNATURE) {
+        let length = SIGNATURE.len() + 4 + usize::from(u16::from_be_bytes([*high, *low]));
+        return match length {
+            ..=MAX_HEADER => (seen.len() >= length).then_some(Ok((None, length))),
+            _ => invalid("a PROXY header that is too long"),
+        };
+    }
     match ProxyHeader::parse(seen, PARSE) {
         Ok((header, length)) => match header.proxied_address() {
             Some(address) if address.protocol != Protocol::Stream => {
@@ -41,6 +53,10 @@ fn parse(seen: &[u8]) -> Option<io::Result<(Option<SocketAddr>, usize)>> {
             }
             address => Some(Ok((address.map(|address| address.source), length))),
         },
+        // Nothing ends it any more. It may have been typed by hand.
+        Err(Error::BufferTooShort) if seen.starts_with(b"PROXY") && seen.contains(&b'\n') => {
+            invalid("a PROXY header that does not end with CR LF")
+        }
         Err(Error::BufferTooShort) if seen.len() < MAX_HEADER => None,
         Err(Error::BufferTooShort) => invalid("a PROXY header that is too long"),
         Err(_) => invalid("no PROXY header"),
@@ -80,7 +96,11 @@ mod tests {
     fn a_proxy_may_speak_for_itself() {
         assert_eq!(client(b"PROXY UNKNOWN\r\n"), None);
         assert_eq!(client(&v2(0x20, 0x00, &[])), None);
-        assert_eq!(client(&v2(0x20, 0x11, &ADDRESSES)), None);
+        for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
+            assert_eq!(client(&v2(0x20, family, &ADDRESSES)), None);
+            assert_eq!(client(&v2(0x20, family, &[])), None);
+            assert!(parse(&v2(0x20, family, &ADDRESSES)[..27]).is_none());
+        }
     }
 
     #[test]
@@ -99,6 +119,8 @@ mod tests {
             b"GET / HTTP/1.1\r\n\r\n",
             b"PROXY TCP4 192.0.2.1 192.0.2.2 66666 80\r\n",
             b"PROXY TCP4 ::1 ::1 1 2\r\n",
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 80\n",
+            &v2(0x20, 0x11, &[0; MAX_HEADER]),
             b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 80\n\n\n\r\n",
             &v2(0x31, 0x11, &ADDRESSES),
             &v2(0x21, 0x12, &ADDRESSES),

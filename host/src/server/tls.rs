@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, KeyProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
@@ -32,9 +32,10 @@ pub fn load(files: &config::Tls) -> Result<TlsAcceptor, String> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let keys = provider.key_provider;
     let verifier = files.client_ca.as_deref().map(|file| verifier(file, provider)).transpose();
     let (verifier, key, certificates) =
-        match (verifier, private_key(&files.key), certificates("certificate", &files.certificate)) {
+        match (verifier, private_key(keys, &files.key), certificates("certificate", &files.certificate)) {
             (Ok(verifier), Ok(key), Ok(certificates)) => (verifier, key, certificates),
             (verifier, key, certificates) => {
                 let unusable: Vec<String> =
@@ -67,11 +68,23 @@ fn verifier(file: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn Client
     verifier.build().map_err(|error| unusable(&error))
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+fn private_key(keys: &dyn KeyProvider, file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let key = PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
+        pem::Error::NoItemsFound if is_encrypted(file) => unusable("key", file, "it is encrypted; decrypt it"),
         pem::Error::NoItemsFound => unusable("key", file, "no private key is in it"),
         error => unusable("key", file, error),
-    })
+    })?;
+    match keys.load_private_key(key.clone_key()) {
+        Ok(_) => Ok(key),
+        Err(_) => {
+            Err(unusable("key", file, "it is none of RSA with 2048 bits or more, ECDSA on P-256 or P-384, Ed25519"))
+        }
+    }
+}
+
+/// Whether there is an encrypted key in a file, which is none to the library.
+fn is_encrypted(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"))
 }
 
 /// All certificates in a file; there is at least one.
