@@ -70,9 +70,20 @@ fn a_command_that_went_is_not_held_on_to() {
     eventually("its code is mapped no more", || mapped() == before);
 }
 
+/// Empty files are those that are being written, or that a full disk has cut.
+#[test]
+fn an_empty_sidecar_is_none() {
+    let host = HostBuilder::new().fixture("settings").sidecar("settings", "[settings]\ncolour = 'red'\n").start();
+    let mut client = host.connect();
+    client.reply("settings colour").is(["red"]);
+    host.install("settings.toml", b"");
+    host.wait_for_log(&["refused", "settings.toml: is empty"]);
+    client.reply("settings colour").is(["red"]);
+}
+
 #[test]
 fn a_sidecar_is_read_with_its_command() {
-    let host = HostBuilder::new().fixture("settings").sidecar("settings", "").start();
+    let host = HostBuilder::new().fixture("settings").sidecar("settings", "# says nothing\n").start();
     let mut client = host.connect();
     client.reply("settings colour").is(["unset"]);
     host.install("settings.toml", b"[settings]\ncolour = 'red'\n");

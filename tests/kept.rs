@@ -156,7 +156,7 @@ fn a_file_that_is_replaced_begins_anew() {
     fs::write(&sidecar, format!("summary = \"another\"\n{KEPT}")).expect("a sidecar");
     eventually("the other is there", || count(&mut client, "") == 1);
     assert_eq!(count(&mut client, ""), 2);
-    fs::write(&sidecar, "").expect("a sidecar");
+    fs::write(&sidecar, "summary = \"not kept\"\n").expect("a sidecar");
     eventually("it is kept no more", || [(); 2].map(|()| count(&mut client, "")) == [1, 1]);
 }
 

@@ -118,8 +118,15 @@ pub fn spawn(command: &mut Command, purpose: Purpose) -> io::Result<Child> {
     let child = command.spawn();
     let mut family = family();
     family.starting.remove(&number);
-    if let Ok(child) = &child {
-        family.programs.insert(Pid::from_child(child), not_begun);
+    match &child {
+        Ok(child) => {
+            family.programs.insert(Pid::from_child(child), not_begun);
+        }
+        Err(_) => {
+            // An orphan may have been spared for the sake of this one, which has not begun.
+            drop(family);
+            look();
+        }
     }
     child
 }

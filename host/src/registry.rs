@@ -238,7 +238,8 @@ impl Registry {
             }
         };
         let stamps = file.stamps();
-        if !stamps.are_settled() && pace == Pace::Settled {
+        let is_settled = stamps.are_settled() && !old.is_some_and(|old| file.has_just_lost_sidecar(*lock(&old.stamps)));
+        if !is_settled && pace == Pace::Settled {
             into.unsettled = true;
             keep_old(into);
             return;

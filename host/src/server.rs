@@ -402,10 +402,13 @@ async fn keep_commands(
 ) {
     let mut again = false;
     loop {
+        // Before the tenants are looked at: a reload that gives them other directories rings after it has stored them.
+        let rung = connections.notices.next();
         watch.set(connections.host.tenants.load().values().flat_map(|tenant| tenant.directories()).cloned());
         tokio::select! {
             () = watch.hint(again) => {}
             () = registry.compiled() => {}
+            () = rung => {}
             () = connections.notices.draining().cancelled() => return,
         }
         let _loading = loading.lock().await;

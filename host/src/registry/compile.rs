@@ -92,11 +92,12 @@ pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
         // gives no thread, for then its input ends at once.
         let _ = Builder::new().spawn_scoped(scope, move || stdin.map(|mut stdin| stdin.write_all(wasm)));
         let words = Builder::new().spawn_scoped(scope, move || {
-            let mut words = String::new();
+            let mut words = Vec::new();
             if let Some(stderr) = stderr {
-                let _ = stderr.take(MAX_WORDS).read_to_string(&mut words);
+                let _ = stderr.take(MAX_WORDS).read_to_end(&mut words);
             }
-            words
+            // The bound may cut a character in two.
+            String::from_utf8_lossy(&words).into_owned()
         });
         let ended = wait(pid, wall);
         if !matches!(ended, Ok(true)) {

@@ -79,6 +79,13 @@ impl Found {
         })
     }
 
+    /// Whether its sidecar, which was there `before`, is gone from a directory that was changed just now: whoever replaces a
+    /// file may remove it first, and the command would meanwhile have all that its tenant grants.
+    pub fn has_just_lost_sidecar(&self, before: Stamps) -> bool {
+        let directory = self.path.parent().and_then(Stamp::of);
+        self.sidecar.is_none() && before.sidecar.is_some() && directory.is_some_and(|directory| !directory.settled)
+    }
+
     /// How the files look now.
     pub fn stamps(&self) -> Stamps {
         Stamps { wasm: Stamp::of(&self.path), sidecar: self.sidecar.as_deref().and_then(Stamp::of) }
@@ -253,6 +260,21 @@ mod tests {
         let missing = scan(&directory.path().join("none")).unwrap_err();
         assert!(missing.reason.contains("cannot read the commands directory"), "{missing:?}");
         assert!(missing.reason.contains("; make it, or name another"), "{missing:?}");
+    }
+
+    #[test]
+    fn a_sidecar_that_is_gone_just_now_may_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let [wasm, sidecar] = ["a.wasm", "a.toml"].map(|name| directory.path().join(name));
+        for file in [&wasm, &sidecar] {
+            std::fs::write(file, "").unwrap();
+        }
+        let with = Found::at(&wasm).unwrap();
+        let before = with.stamps();
+        assert!(!with.has_just_lost_sidecar(before));
+        std::fs::remove_file(&sidecar).unwrap();
+        let without = Found::at(&wasm).unwrap();
+        assert!(without.has_just_lost_sidecar(before) && !without.has_just_lost_sidecar(without.stamps()));
     }
 
     #[test]

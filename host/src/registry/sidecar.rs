@@ -91,6 +91,12 @@ impl Sidecar {
     /// # Errors
     /// When they are no sidecar; the text has the line and what was meant.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
+        if bytes.is_empty() {
+            // A file that is being written looks like this, or one that a full disk has cut: taken for a sidecar it would give
+            // its command all that the tenant grants.
+            let file = file.display();
+            return Err(ConfigError::Unfit(format!("{file}: is empty; remove it, or write what the command asks for")));
+        }
         let raw: RawSidecar = Document::new(file, bytes)?.parse()?;
         Ok(Self {
             summary: raw.summary,
@@ -175,8 +181,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_sidecar_is_as_good_as_none() {
-        assert_eq!(parse(""), Ok(Sidecar::default()));
+    fn one_that_says_nothing_is_as_good_as_none_and_an_empty_file_is_none() {
+        assert_eq!(parse("# nothing\n"), Ok(Sidecar::default()));
+        assert!(parse("").unwrap_err().contains("is empty"));
         assert_eq!(Sidecar::default().asked, Asked::Everything);
     }
 
