@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{ChildStdout, Stdio};
 use std::sync::Arc;
@@ -157,6 +157,59 @@ fn an_address_changes_hands_at_a_reload() {
         assert_eq!(Client::connect(address).reply("whoami").lines[0], format!("tenant {tenant}"));
     }
     assert!(!host.log().contains("listener not opened"), "{}", host.log());
+}
+
+#[test]
+fn a_listener_goes_on_whose_replacement_cannot_be_opened() {
+    let host = HostBuilder::new().start();
+    let mut before = host.connect();
+    let plain = "address = \"127.0.0.1:0\"";
+    let no_certificate = format!("{plain}\ntls = {{ certificate = \"missing.pem\", key = \"missing.pem\" }}");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let taken = format!("address = \"{}\"", taken.local_addr().expect("an address"));
+    for (bad, why) in [(&no_certificate, "missing.pem"), (&taken, "cannot listen on")] {
+        host.edit_config(plain, bad);
+        let log = host.reload();
+        let told = |texts: &[&str]| log.lines().any(|line| texts.iter().all(|text| line.contains(text)));
+        assert!(told(&["ERROR", "listener not opened", why]), "{log}");
+        assert!(told(&["ERROR", "listener not closed", &host.address().to_string()]), "{log}");
+        assert!(!log.contains("no longer listening"), "{log}");
+        host.connect().reply("echo served").is(["served"]);
+        host.edit_config(bad, plain);
+    }
+    // One that can be opened takes its place, and whoever is connected goes on.
+    host.edit_config(plain, "address = \"127.0.0.2:0\"");
+    let log = host.reload();
+    assert!(log.contains("no longer listening"), "{log}");
+    assert_eq!(host.listening_on().len(), 2);
+    assert!(TcpStream::connect(host.address()).is_err(), "the old one accepts still");
+    before.reply("echo on").is(["on"]);
+}
+
+#[test]
+fn a_listener_that_is_in_the_way_of_its_replacement_is_not_given_up_in_vain() {
+    let host = HostBuilder::new().start();
+    let port = host.address().port();
+    let is_served = || host.connect().reply("echo served").is(["served"]);
+    let bad = "\n[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"default\"\n\
+               tls = { certificate = \"missing.pem\", key = \"missing.pem\" }\n";
+    host.edit_config("127.0.0.1:0", &format!("0.0.0.0:{port}"));
+    host.edit_config("\n[tenants.default]\n", &format!("{bad}\n[tenants.default]\n"));
+    let log = host.reload();
+    assert_eq!(log.matches("listener not opened").count(), 2, "{log}");
+    assert!(log.contains("listener not closed"), "{log}");
+    is_served();
+    host.edit_config(bad, "");
+    // What takes part of the new place does not harm the old one.
+    let other = TcpListener::bind(("127.0.0.2", port)).expect("an address");
+    let log = host.reload();
+    assert!(log.contains("listener not opened") && log.contains("listener not closed"), "{log}");
+    is_served();
+    drop(other);
+    let log = host.reload();
+    assert!(!log.contains("listener not"), "{log}");
+    assert_eq!(host.listening_on(), [host.address().to_string(), format!("0.0.0.0:{port}")]);
+    is_served();
 }
 
 #[test]

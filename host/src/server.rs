@@ -9,6 +9,7 @@ mod listener;
 mod notices;
 mod places;
 mod proxy;
+mod replacement;
 mod socket_file;
 mod standing;
 mod tls;
@@ -118,8 +119,8 @@ struct Door {
     place: String,
     entrance: Arc<ArcSwap<Entrance>>,
     stop: CancellationToken,
-    /// Ends once its socket is closed.
-    accepting: JoinHandle<()>,
+    /// Ends once its socket is closed. None where that has come about.
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -177,7 +178,9 @@ impl Server {
         watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
         let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
         tokio::spawn(keep_commands(watch, connections, loading, Arc::clone(&server.registry)));
-        let opened = config.listeners.iter().map(|listener| Ok((listener, server.open(listener)?)));
+        // The certificates are read first, so that nobody is accepted who could not be served.
+        let open = |listener| Ok((listener, server.open(listener, Entrance::new("", listener)?)?));
+        let opened = config.listeners.iter().map(open);
         // All are open before the first is announced, so that what was announced stays.
         let opened = opened.collect::<Result<Vec<_>, String>>()?;
         for (listener, (listening, entrance)) in opened {
@@ -186,13 +189,16 @@ impl Server {
         Ok(server)
     }
 
-    /// Opens a listener. Its certificates are read first, so that nobody is accepted who could not be served.
-    fn open(&self, listener: &Listener) -> Result<(Listening, Entrance), String> {
-        let mut entrance = Entrance::new("", listener)?;
-        let _entered = self.loops.accepting().enter();
-        let listening = Listening::open(&listener.place)?;
+    /// Opens a listener that has these rules.
+    fn open(&self, listener: &Listener, mut entrance: Entrance) -> Result<(Listening, Entrance), String> {
+        let listening = self.open_place(&listener.place)?;
         entrance.listener = listening.place()?.into();
         Ok((listening, entrance))
+    }
+
+    fn open_place(&self, place: &Endpoint) -> Result<Listening, String> {
+        let _entered = self.loops.accepting().enter();
+        Listening::open(place)
     }
 
     /// Announces a listener and accepts on it.
@@ -203,11 +209,20 @@ impl Server {
             tracing::warn!(%error, "cannot announce a listener on standard output");
         }
         tracing::info!(address = place, "listening");
-        let stop = self.connections.notices.draining().child_token();
         let entrance = Arc::new(ArcSwap::from_pointee(entrance));
-        let accept = accept(listening, Arc::clone(&entrance), Arc::clone(&self.connections), stop.clone());
-        let accepting = self.loops.accepting().spawn(accept);
+        let (stop, accepting) = self.accept(listening, &entrance);
         self.doors.push(Door { listener: listener.clone(), place, entrance, stop, accepting });
+    }
+
+    /// Accepts on a socket until what it returns says stop.
+    fn accept(
+        &self,
+        listening: Listening,
+        entrance: &Arc<ArcSwap<Entrance>>,
+    ) -> (CancellationToken, Option<JoinHandle<()>>) {
+        let stop = self.connections.notices.draining().child_token();
+        let accept = accept(listening, Arc::clone(entrance), Arc::clone(&self.connections), stop.clone());
+        (stop, Some(self.loops.accepting().spawn(accept)))
     }
 
     /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
@@ -297,47 +312,15 @@ impl Server {
         }
     }
 
-    /// A listener that stays where it is keeps its socket and gets its new rules, so nobody finds it closed.
-    async fn replace_listeners(&mut self, config: &Config) {
-        let mut old = std::mem::take(&mut self.doors);
-        let mut new = Vec::new();
-        for listener in &config.listeners {
-            let stays = |door: &Door| door.listener == *listener || door.listener.place.is_same(&listener.place);
-            match old.iter().position(stays) {
-                Some(index) => {
-                    let mut door = old.swap_remove(index);
-                    door.change(listener);
-                    self.doors.push(door);
-                }
-                None => new.push(listener),
-            }
-        }
-        // What is not wanted is given up first, for the new may need what it has.
-        for Door { place, entrance, stop, accepting, .. } in old {
-            tracing::info!(address = place, "no longer listening");
-            stop.cancel();
-            entrance.store(Arc::new(Entrance::closed(&place)));
-            if let Err(error) = accepting.await {
-                tracing::error!(%error, "a listener ended badly");
-            }
-        }
-        for listener in new {
-            match self.open(listener) {
-                Ok((listening, entrance)) => self.listen(listener, listening, entrance),
-                Err(error) => tracing::error!(error, "listener not opened"),
-            }
-        }
-    }
-
     /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off; at once when
     /// it is asked to stop again.
     async fn drain(self, mut stop: Stop) {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), at_most = ?time, "draining");
         self.connections.notices.drain();
-        for door in self.doors {
+        for accepting in self.doors.into_iter().filter_map(|door| door.accepting) {
             // It ends at once, and takes the file of its socket with it.
-            let _ = door.accepting.await;
+            let _ = accepting.await;
         }
         self.connections.tasks.close();
         let why = tokio::select! {
@@ -354,29 +337,6 @@ impl Server {
             audit.flush().await;
         }
         tracing::info!("stopped");
-    }
-}
-
-impl Door {
-    /// Takes over other rules, and certificates as they are now. Those that cannot be used leave the old in force.
-    fn change(&mut self, listener: &Listener) {
-        let changed = Entrance::new(&self.place, listener).and_then(|entrance| {
-            if let Endpoint::Unix { path, mode } = &listener.place
-                && listener.place != self.listener.place
-            {
-                socket_file::set_mode(path, *mode).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            Ok(entrance)
-        });
-        match changed {
-            Ok(entrance) => {
-                self.entrance.store(Arc::new(entrance));
-                self.listener = listener.clone();
-            }
-            Err(error) => {
-                tracing::error!(address = self.place, error, "listener not changed; it goes on as it was");
-            }
-        }
     }
 }
 

@@ -108,6 +108,20 @@ impl Listener {
         let proof = Proof::Listener { tenant: tenant.into() };
         Self { place: Endpoint::Tcp(address), proxies: None, tls: None, proof }
     }
+
+    /// Whether somebody may be served there for a tenant of which this is true.
+    pub fn is_for_one_of(&self, is_one: impl Fn(&str) -> bool) -> bool {
+        match &self.proof {
+            Proof::Listener { tenant } => is_one(tenant),
+            Proof::Peers { tenants, otherwise } => {
+                tenants.iter().map(|(_, tenant)| tenant).chain(otherwise).any(|tenant| is_one(tenant))
+            }
+            Proof::Certificate { tenants, otherwise } => {
+                tenants.iter().map(|(_, tenant)| tenant).chain(otherwise).any(|tenant| is_one(tenant))
+            }
+            Proof::Token { only } => only.as_ref().is_none_or(|tenant| is_one(tenant)),
+        }
+    }
 }
 
 impl Endpoint {
