@@ -56,6 +56,31 @@ fn memory_in_use_is_bounded_for_all_lines_together() {
     }
 }
 
+/// What a reload gives one tenant of another's share it may not have before the other's lines have given it back.
+#[test]
+fn memory_counts_whose_tenant_is_gone() {
+    let second =
+        "[tenants.other]\ncommands = [\"commands\"]\n[tenants.other.limits]\nconcurrency = 2\nmemory = \"24MiB\"";
+    let builder = HostBuilder::new().fixture("hog").limit("concurrency = 2").limit("memory = \"24MiB\"");
+    let host = builder.server("memory = \"64MiB\"").listener("default").listener("other").more(second).start();
+    let hold = |mut client: Client| {
+        client.send("hog 20 hold\n");
+        client.expect("ok\n");
+        client
+    };
+    let mut gone = hold(other(&host));
+    host.edit_config("[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"other\"", "");
+    host.edit_config(second, "");
+    host.reload();
+    // Its share is for two such lines now, of which there is room for one.
+    let _held = hold(host.connect());
+    let mut client = host.connect();
+    assert!(client.reply("hog 20").fails_with("overloaded").is_empty());
+    client.reply("hog 2").is(["ok"]);
+    gone.send("\n");
+    eventually("what is given back can be had", || client.reply("hog 20").lines == ["ok"]);
+}
+
 #[test]
 fn cpu_time_of_children_counts() {
     let busy = "while :; do :; done";

@@ -99,6 +99,8 @@ fn kilobytes(text: &str, field: &str) -> Option<u64> {
 /// What a configuration comes to on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
+    /// Bytes in memories and tables that there may be at once, all tenants together.
+    pub memory: usize,
     /// Bytes in memories and tables that a tenant may have which names no bound of its own.
     pub tenant_memory: usize,
     /// The lines that can run at once, where the tenants' `concurrency` comes to more.
@@ -130,7 +132,8 @@ impl Plan {
     /// With so much memory for a tenant, and room for everything else.
     #[cfg(test)]
     pub fn for_test(tenant_memory: usize) -> Plan {
-        Plan { tenant_memory, crowded: None, large: 64, ahead: 0, children: 64, children_crowded: false }
+        let memory = usize::MAX;
+        Plan { memory, tenant_memory, crowded: None, large: 64, ahead: 0, children: 64, children_crowded: false }
     }
 }
 
@@ -147,14 +150,8 @@ pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Pl
     let large = large_invocations(machine, invocations, config.server.kept_instances, ahead)?;
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
-    Ok(Plan {
-        tenant_memory: memory(config, machine)?,
-        crowded,
-        large,
-        ahead,
-        children,
-        children_crowded: wanted > children,
-    })
+    let (memory, tenant_memory) = memory(config, machine)?;
+    Ok(Plan { memory, tenant_memory, crowded, large, ahead, children, children_crowded: wanted > children })
 }
 
 /// How many children there may be, where the tenants may have `wanted`.
@@ -223,7 +220,8 @@ fn large_invocations(machine: &Machine, invocations: usize, kept: usize, ahead: 
     Ok(invocations.min(more.saturating_add(LEAST_LARGE)))
 }
 
-fn memory(config: &Config, machine: &Machine) -> Result<usize, String> {
+/// How much memory there is for memories and tables: of all tenants, and of one that names no bound of its own.
+fn memory(config: &Config, machine: &Machine) -> Result<(usize, usize), String> {
     let shown = |bytes: u64| ByteSize(bytes).display().iec();
     let budget = match config.server.memory {
         Some(memory) if memory as u64 > machine.memory => {
@@ -271,7 +269,8 @@ fn memory(config: &Config, machine: &Machine) -> Result<usize, String> {
             tenant.name
         ));
     }
-    Ok(usize::try_from(share).unwrap_or(usize::MAX))
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Ok((bytes(named + rest), bytes(share)))
 }
 
 fn sum(config: &Config, of: impl Fn(&Tenant) -> u64) -> u64 {
@@ -308,8 +307,10 @@ mod tests {
         let listener = "[[listener]]\naddress='127.0.0.1:0'\ntenant='a'\n";
         let two =
             format!("{listener}[server]\nmemory='8GiB'\n{}{}", tenant("a", ""), tenant("b", "memory-in-use='2GiB'"));
-        let share = planned(&two, &MACHINE).unwrap().tenant_memory;
+        let plan = planned(&two, &MACHINE).unwrap();
+        let share = plan.tenant_memory;
         assert!(share > 5 << 30 && share < 6 << 30, "{share}");
+        assert_eq!(plan.memory, share + (2 << 30));
         let greedy = two.replace("'2GiB'", "'9GiB'");
         assert!(planned(&greedy, &MACHINE).unwrap_err().contains("limits.memory-in-use"));
     }

@@ -48,7 +48,7 @@ pub enum Stop {
     /// The memory limit, in bytes, would be passed.
     #[error("the command wanted more than its {} of memory", bytesize::ByteSize(*.0 as u64).display().iec())]
     Memory(usize),
-    /// The tenant's commands have as much memory as they may, all together.
+    /// The tenant's commands have as much memory as they may, all together, or all tenants' have.
     #[error("the commands of this service have all the memory that they may; try again")]
     MemoryInUse,
     /// The reply holds as much as it may.

@@ -82,7 +82,7 @@ impl Tenant {
             name: config.name.clone(),
             children: shares.children(shares.most_children(&limits, tenants)),
             cpu: Cpu::new(&limits),
-            memory: Arc::default(),
+            memory: Arc::new(shares.memory_in_use()),
             tasks: Arc::default(),
             lines: limits.lines_per_second.map(rate),
             part: ArcSwap::from_pointee(shares.part(&limits, tenants, None)),
@@ -143,7 +143,7 @@ impl Tenant {
         self.part.load()
     }
 
-    /// Takes memory for a line, if there is so much.
+    /// Takes memory for a line, if there is so much of the tenant's and of the host's.
     pub fn take_memory(&self, bytes: usize) -> bool {
         self.memory.take(bytes, self.most_memory.load(Ordering::Relaxed))
     }

@@ -29,6 +29,7 @@ pub struct Shares {
     most_large: usize,
     kept: Arc<Gate>,
     most_kept: usize,
+    memory: Arc<AllMemory>,
     plan: Plan,
 }
 
@@ -53,13 +54,15 @@ impl Shares {
             most_large: plan.large,
             kept: Arc::new(Gate::new(server.kept_instances)),
             most_kept: server.kept_instances,
+            memory: Arc::new(AllMemory::new(plan.memory)),
             plan,
         })
     }
 
-    /// The same host under another plan. Children that run go on, and count.
+    /// The same host under another plan. Children that run go on, and count, and so does memory that is in use.
     pub fn planned(&self, plan: Plan) -> Shares {
         self.children.resize(plan.children);
+        self.memory.most.store(plan.memory, Ordering::Relaxed);
         Shares { plan, ..self.clone() }
     }
 
@@ -84,6 +87,11 @@ impl Shares {
     /// Bytes that a tenant may have in memories and tables.
     pub fn memory(&self, limits: &Limits) -> usize {
         limits.memory_in_use.unwrap_or(self.plan.tenant_memory)
+    }
+
+    /// The memory of a tenant that has none yet.
+    pub fn memory_in_use(&self) -> MemoryInUse {
+        MemoryInUse { own: Taken::default(), all: Arc::clone(&self.memory) }
     }
 
     /// The part of one tenant of `tenants`. What it has taken of the part that it had `before` counts on.
@@ -214,28 +222,65 @@ impl Cpu {
     }
 }
 
-/// Bytes in the memories and tables of all lines of a tenant.
-#[derive(Default)]
+/// Bytes in the memories and tables of all lines of a tenant, which are among those of the host.
 pub struct MemoryInUse {
-    used: AtomicUsize,
+    own: Taken,
+    all: Arc<AllMemory>,
+}
+
+/// Bytes in the memories and tables of all lines of the host. The tenants' shares fit in what there may be, but lines go on
+/// whose tenant a reload has taken away, or given a smaller share.
+struct AllMemory {
+    taken: Taken,
+    most: AtomicUsize,
+}
+
+impl AllMemory {
+    fn new(most: usize) -> AllMemory {
+        AllMemory { taken: Taken::default(), most: most.into() }
+    }
 }
 
 impl MemoryInUse {
-    /// Takes bytes if there are so many below `most`.
+    /// Takes bytes if there are so many below `most`, and so many of the host's.
     pub fn take(&self, bytes: usize, most: usize) -> bool {
-        let taken = |used: usize| used.checked_add(bytes).filter(|used| *used <= most);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+        if !self.own.take(bytes, most) {
+            return false;
+        }
+        let is_there = self.all.taken.take(bytes, self.all.most.load(Ordering::Relaxed));
+        if !is_there {
+            self.own.give_back(bytes);
+        }
+        is_there
     }
 
     /// Bytes that are taken.
     #[cfg(test)]
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.own.bytes.load(Ordering::Relaxed)
     }
 
     /// Gives bytes back that were taken.
     pub fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.own.give_back(bytes);
+        self.all.taken.give_back(bytes);
+    }
+}
+
+/// Bytes that are taken.
+#[derive(Default)]
+struct Taken {
+    bytes: AtomicUsize,
+}
+
+impl Taken {
+    fn take(&self, bytes: usize, most: usize) -> bool {
+        let taken = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
+        self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -277,9 +322,34 @@ mod tests {
 
     #[test]
     fn memory_in_use_is_bounded() {
-        let memory = MemoryInUse::default();
+        let memory = shares(usize::MAX).memory_in_use();
         assert!(memory.take(60, 100) && !memory.take(41, 100) && memory.take(40, 100));
         memory.give_back(60);
         assert!(memory.take(60, 100) && !memory.take(usize::MAX, 100));
+    }
+
+    #[test]
+    fn memory_is_taken_of_the_tenants_and_of_the_hosts_or_of_neither() {
+        let shares = shares(100);
+        let (one, other) = (shares.memory_in_use(), shares.memory_in_use());
+        let used = || [one.used(), other.used(), shares.memory.taken.bytes.load(Ordering::Relaxed)];
+        assert!(one.take(60, 100));
+        // The other has none, and may have all that there is.
+        assert!(!other.take(60, 100));
+        assert!(!other.take(30, 20));
+        assert_eq!(used(), [60, 0, 60]);
+        assert!(other.take(40, 100) && !one.take(1, 100));
+        // A line of a tenant that is gone counts under another plan as well.
+        let planned = shares.planned(Plan { memory: 120, ..Plan::for_test(100) });
+        let new = planned.memory_in_use();
+        assert!(!new.take(21, 100) && new.take(20, 100));
+        one.give_back(60);
+        new.give_back(20);
+        assert_eq!(used(), [0, 40, 40]);
+    }
+
+    /// Shares of a host that has so much memory for commands.
+    fn shares(memory: usize) -> Shares {
+        Shares::of(&config::Server::default(), Plan { memory, ..Plan::for_test(memory) }).unwrap()
     }
 }
