@@ -93,6 +93,25 @@ fn cpu_time_of_children_counts() {
 }
 
 #[test]
+fn a_reload_forgives_no_cpu_time() {
+    let busy = "while :; do :; done";
+    let builder = HostBuilder::new().fixture("spawn").limit("cpu = \"1s\"").limit("cpu-share = 0.01");
+    let host = two_tenants(builder.limit("timeout = \"3s\"").may_run_script(busy));
+    let mut client = host.connect();
+    client.send(format!("spawn /bin/sh -c '{busy}'\n"));
+    // By its budget, or on a busy machine by its timeout.
+    let ended = client.line();
+    assert!(ended.starts_with("error: "), "{ended}");
+    host.wait_until_gone(busy);
+    host.edit_config("cpu-share = 0.01", "cpu-share = 0.02");
+    host.reload();
+    // What it used takes the better part of a minute to come in, in which its lines stand still.
+    client.send("echo on\n");
+    client.expect_error("timeout");
+    other(&host).reply("echo on").is(["on"]);
+}
+
+#[test]
 fn cpu_time_of_hash_jobs_counts() {
     let builder = HostBuilder::new().fixture("hash").limit("cpu = \"200ms\"").limit("digest-size = \"2TiB\"");
     let file = machine::sparse_file(builder.files().join("sparse"), 1 << 40);

@@ -37,7 +37,7 @@ const NAMED: usize = 8;
 const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One tenant. A reload that changes its configuration makes a new one; lines that run keep theirs, and the places that
-/// they have count for both.
+/// they have and the time that they use count for both.
 pub struct Tenant {
     /// Its name in the configuration.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct Tenant {
     /// What its commands may do to the machine.
     pub grants: Arc<Grants>,
     /// The lines that it may still run in this second, where that is bounded.
-    lines: Option<Bucket>,
+    lines: Option<Arc<Bucket>>,
     part: ArcSwap<Part>,
     /// Bytes that its lines may have in memories and tables. This and the next are of its part, but each line looks at them,
     /// and the part takes a few times longer to look into.
@@ -77,7 +77,7 @@ pub type Tenants = BTreeMap<String, Arc<Tenant>>;
 impl Tenant {
     fn new(config: &config::Tenant, shares: &Shares, tenants: usize) -> Tenant {
         let limits = config.limits.clone();
-        let rate = |lines: usize| Bucket::new(lines as f64, Instant::now());
+        let rate = |lines: usize| Arc::new(Bucket::new(lines as f64, Instant::now()));
         Tenant {
             name: config.name.clone(),
             children: shares.children(shares.most_children(&limits, tenants)),
@@ -105,6 +105,9 @@ impl Tenant {
         // The lines that run are the tenant's still, to be seen, stopped and counted.
         self.tasks = Arc::clone(&known.tasks);
         self.memory = Arc::clone(&known.memory);
+        // What was used is missing still, and those who run take from the same.
+        self.cpu.follow(&known.cpu);
+        bucket::follow(&mut self.lines, known.lines.as_ref());
         self.children = known.children.clone();
         self.part = ArcSwap::new(known.part.load_full());
         self.admissions = Arc::clone(&known.admissions);
@@ -374,6 +377,32 @@ fn read(tenants: Vec<Arc<Tenant>>, registry: &Registry, until: Instant) -> Vec<(
         }
         if Instant::now() >= until {
             return read;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_follows_goes_on_at_its_own_rates_with_what_is_missing() {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        let known = Tenant::for_test("cpu-share = 0.5\nlines-per-second = 1", 1 << 30);
+        let follower = || {
+            let mut tenant = Tenant::for_test("cpu-share = 2.0\nlines-per-second = 5", 1 << 30);
+            tenant.follow(&known);
+            tenant
+        };
+        let first = follower();
+        assert!(first.cpu.overdrawn().is_none() && first.may_run_a_line());
+        // A line that began before the reload goes on.
+        known.cpu.charge(HOUR, Instant::now());
+        known.lines.as_ref().unwrap().charge(HOUR.as_secs_f64(), Instant::now());
+        for tenant in [first, follower()] {
+            let debt = tenant.cpu.overdrawn().expect("it is in debt");
+            assert!(debt > HOUR / 3 && debt < HOUR, "{debt:?}");
+            assert!(tenant.cpu.is_busy() && !tenant.may_run_a_line());
         }
     }
 }

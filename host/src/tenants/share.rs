@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Threads;
-use super::bucket::Bucket;
+use super::bucket::{self, Bucket};
 use super::gate::{Gate, Pass};
 use crate::config::{self, Limits};
 use crate::machine::{COMMANDS, Plan};
@@ -190,17 +190,23 @@ impl Places {
 /// CPU time of all lines of a tenant.
 pub struct Cpu {
     /// The bound on it, where there is one.
-    bound: Option<Bucket>,
+    bound: Option<Arc<Bucket>>,
     /// What may be used without taking turns.
-    unturned: Bucket,
+    unturned: Arc<Bucket>,
 }
 
 impl Cpu {
     /// Nothing was used yet.
     pub fn new(limits: &Limits) -> Cpu {
         let now = Instant::now();
-        let bound = limits.cpu_share.map(|share| Bucket::new(f64::from(share.0) / 1000.0, now));
-        Cpu { bound, unturned: Bucket::new(UNTURNED, now) }
+        let bound = limits.cpu_share.map(|share| Arc::new(Bucket::new(f64::from(share.0) / 1000.0, now)));
+        Cpu { bound, unturned: Arc::new(Bucket::new(UNTURNED, now)) }
+    }
+
+    /// Goes on from what the tenant has used so far, together with its lines that still run.
+    pub fn follow(&mut self, known: &Cpu) {
+        bucket::follow(&mut self.bound, known.bound.as_ref());
+        self.unturned = Arc::clone(&known.unturned);
     }
 
     /// Adds what was used until `now`.
