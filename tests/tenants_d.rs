@@ -1,7 +1,7 @@
 //! Tenants in files of their own: they come, change and go without touching the others.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use rustix::process::Signal;
 
@@ -61,6 +61,19 @@ fn tenants_come_change_and_go_without_touching_the_others() {
     host.wait_for_log(&["no longer listening"]);
     default.reply("echo default").is(["default"]);
     alice.reply("echo alice").is(["alice"]);
+}
+
+#[test]
+fn a_listener_goes_with_its_tenant_whatever_becomes_of_others() {
+    let host = host_with("alice.toml", &tenant("alice", ""));
+    let [default, alice] = [0, 1].map(|listener| host.addresses()[listener]);
+    fs::remove_file(host.commands().with_file_name("tenants.d").join("alice.toml")).expect("it can be removed");
+    let plain = "tenant = \"default\"";
+    host.edit_config(plain, &format!("{plain}\ntls = {{ certificate = \"missing.pem\", key = \"missing.pem\" }}"));
+    let log = host.reload();
+    assert!(log.contains("listener not closed") && log.contains("no longer listening"), "{log}");
+    Client::connect(default).reply("echo default").is(["default"]);
+    assert!(TcpStream::connect(alice).is_err(), "it accepts clients that nobody serves");
 }
 
 #[test]
