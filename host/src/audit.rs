@@ -275,9 +275,9 @@ impl Account {
         let course = Course {
             args: &call.task.args,
             entries: call.ledger.take(),
-            unmet: match call.tenant().mode() {
-                Mode::Enforce => Vec::new(),
-                Mode::Audit => call.command.grants.unmet(),
+            in_vain: match call.tenant().mode() {
+                Mode::Enforce => None,
+                Mode::Audit => Some(call.command.grants.in_vain()),
             },
             outcome,
             cause,

@@ -15,7 +15,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use self::access::Access;
 pub use self::denial::{Denial, Key, NOT_ABSOLUTE, toml_string};
@@ -23,7 +23,7 @@ pub use self::directories::Preopen;
 pub use self::fit::{Beneath, whole_number};
 pub use self::grants::{Grants, ProcessGrant, Wishes};
 pub use self::slots::{PassedAs, Slot};
-pub use self::unmet::Unmet;
+pub use self::unmet::{InVain, Unmet};
 pub use self::verdict::{Step, Verdict};
 
 use self::denial::quoted;
@@ -49,6 +49,7 @@ pub struct Effective {
     asked: Asked,
     directories: Vec<Preopen>,
     environment: Vec<(String, String)>,
+    in_vain: OnceLock<InVain>,
 }
 
 /// A program that may be spawned, once its paths have been found where they must lie.
@@ -75,7 +76,7 @@ impl Effective {
         let wishes = asked.wishes();
         let directories = directories::effective(&tenant.directory, wishes.map(|wishes| &*wishes.directory));
         let environment = environment::effective(&tenant.environment, wishes.map(|wishes| &*wishes.environment));
-        Effective { tenant, asked, directories, environment }
+        Effective { tenant, asked, directories, environment, in_vain: OnceLock::new() }
     }
 
     /// Whether they come from these of a tenant's.

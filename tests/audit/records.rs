@@ -136,6 +136,21 @@ fn a_denial_has_a_record_of_its_own() {
     assert_eq!(counts, [&json!(1), &json!(1), &json!(1)]);
 }
 
+/// All of it stands in the records of each of the command's lines.
+#[test]
+fn what_a_sidecar_asks_for_in_vain_is_recorded_once_and_bounded() {
+    let builder = HostBuilder::new().tenant("mode = \"audit\"");
+    let names: String = (0..200).map(|number| format!("\"V{}\", ", number / 2)).collect();
+    let (builder, audit) = audited(builder.sidecar("echo", &format!("[grants]\nenvironment = [{names}]\n")), "");
+    let host = builder.start();
+    let mut client = host.connect();
+    client.send("echo x\nexit\n");
+    let records = records(&audit, 65);
+    let in_vain = records.iter().filter(|record| record["event"] == "would-be-denied").count();
+    assert_eq!((in_vain, records.len()), (64, 65));
+    assert_eq!((&records[64]["event"], &records[64]["more-unmet"]), (&json!("invocation"), &json!(36)));
+}
+
 #[test]
 fn who_called_and_who_was_not_let_in_is_recorded() {
     let out = pipe_into(wasmline().args(["token", "ci"]), "").exited(0).out();

@@ -16,7 +16,7 @@ use super::strangers::Beyond;
 use super::writer::Lines;
 use crate::config::{Arguments, Mode};
 use crate::identity::Identity;
-use crate::policy::{Access, Key, Unmet};
+use crate::policy::{Access, InVain, Key, Unmet};
 
 /// What all records of one line have in common.
 pub struct Origin<'a> {
@@ -42,8 +42,8 @@ pub struct Course<'a> {
     pub args: &'a [String],
     /// What it was allowed and denied.
     pub entries: Entries,
-    /// What its sidecar asks for in vain.
-    pub unmet: Vec<Unmet>,
+    /// What its sidecar asks for in vain, where that is recorded.
+    pub in_vain: Option<&'a InVain>,
     /// `ok`, the code of an error line, or `cancelled`.
     pub outcome: &'a str,
     /// What the log says of the reason.
@@ -65,10 +65,8 @@ pub fn lines(origin: &Origin<'_>, course: &Course<'_>) -> Lines {
     for denied in &course.entries.denials {
         push(&mut lines, &denial(origin, denied));
     }
-    if origin.mode == Mode::Audit {
-        for unmet in &course.unmet {
-            push(&mut lines, &in_vain(origin, unmet, now));
-        }
+    for unmet in course.in_vain.iter().flat_map(|in_vain| &in_vain.told) {
+        push(&mut lines, &in_vain(origin, unmet, now));
     }
     let denied: u64 = course.entries.denials.iter().map(|denied| denied.times).sum();
     let record = Invocation {
@@ -80,6 +78,7 @@ pub fn lines(origin: &Origin<'_>, course: &Course<'_>) -> Lines {
         grants: course.entries.uses.iter().map(|access| named(origin, access)).collect(),
         more_grants: course.entries.more_uses,
         denials: denied + course.entries.more_denials,
+        more_unmet: course.in_vain.map_or(0, |in_vain| in_vain.more),
         outcome: course.outcome,
         // A command's own words may repeat its arguments.
         cause: course.cause.filter(|_| origin.arguments == Arguments::Full),

@@ -7,6 +7,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use toml::Value;
 
+use super::grants::bounded;
+
 /// Reads a tenant's variables.
 pub fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let variables = BTreeMap::<VariableName, VariableValue>::deserialize(deserializer)?;
@@ -15,7 +17,7 @@ pub fn variables<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<
 
 /// Reads the names that a sidecar asks for.
 pub fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<VariableName>::deserialize(deserializer)?;
+    let names = bounded(Vec::<VariableName>::deserialize(deserializer)?, "variables")?;
     Ok(names.into_iter().map(|VariableName(name)| name).collect())
 }
 

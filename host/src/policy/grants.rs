@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Component, PathBuf};
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::denial::toml_string;
 use super::directories::{self, DirectoryGrant, DirectoryWish};
 use super::environment;
 use super::slots::{self, Slot};
+
+/// Programs, directories to hash in, and variables that one sidecar asks for, so many of each. What it asks for in vain is
+/// looked for, and recorded.
+const MAX_WISHES: usize = 256;
 
 /// What a tenant's commands may do to the machine. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -33,8 +38,10 @@ pub struct Grants {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Wishes {
     /// The programs that it wants to spawn.
+    #[serde(deserialize_with = "programs")]
     pub process: Vec<ProcessGrant>,
     /// The files that it wants to hash.
+    #[serde(deserialize_with = "files")]
     pub digest: DigestGrant,
     /// The directories that it wants to find open.
     #[serde(deserialize_with = "directories::wishes")]
@@ -103,6 +110,24 @@ pub struct DigestGrant {
     pub read: Vec<PathBuf>,
 }
 
+/// Refuses more of something than one sidecar may ask for. What it has twice stays: `explain` counts the items as they are
+/// written.
+pub fn bounded<T, E: Error>(wishes: Vec<T>, what: &str) -> Result<Vec<T>, E> {
+    match wishes.len() {
+        0..=MAX_WISHES => Ok(wishes),
+        many => Err(E::custom(format!("{many} {what} are too many; there may be {MAX_WISHES}"))),
+    }
+}
+
+fn programs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ProcessGrant>, D::Error> {
+    bounded(Vec::deserialize(deserializer)?, "programs")
+}
+
+fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DigestGrant, D::Error> {
+    let DigestGrant { read } = DigestGrant::deserialize(deserializer)?;
+    Ok(DigestGrant { read: bounded(read, "directories")? })
+}
+
 fn program<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     Root::deserialize(deserializer).map(|Root(path)| path)
 }
@@ -141,6 +166,10 @@ mod tests {
     use crate::config::Document;
 
     fn parse(text: &str) -> Result<Grants, String> {
+        parse_as(text)
+    }
+
+    fn parse_as<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
         let document = Document::new(Path::new("g"), text.as_bytes()).unwrap();
         document.parse().map_err(|error| error.to_string())
     }
@@ -185,6 +214,21 @@ mod tests {
             ("environment = ['A']", "g:1:15: environment: invalid type: array, expected a table"),
         ] {
             assert_eq!(parse(text).unwrap_err(), explanation);
+        }
+    }
+
+    #[test]
+    fn a_sidecar_asks_for_so_much_of_a_kind() {
+        let many = |count: usize, item: &str| vec![item; count].join(", ");
+        for (key, item, what) in [
+            ("environment", "'A'", "variables"),
+            ("digest.read", "'/a'", "directories"),
+            ("process", "{ program = '/p' }", "programs"),
+        ] {
+            let asked = |count: usize| parse_as::<Wishes>(&format!("{key} = [{}]", many(count, item)));
+            assert!(asked(MAX_WISHES).is_ok(), "{key}");
+            let error = asked(MAX_WISHES + 1).unwrap_err();
+            assert!(error.ends_with(&format!("257 {what} are too many; there may be 256")), "{error}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a command asks for and its tenant does not grant: it will be denied whatever it is called with.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
@@ -7,6 +8,12 @@ use super::denial::{Key, quoted, toml_string};
 use super::directories::{DirectoryGrant, DirectoryWish, around};
 use super::grants::ProcessGrant;
 use super::{Asked, Effective};
+
+/// Different things that a command asks for in vain of which the records of a line tell.
+const MAX_TOLD: usize = 64;
+/// Bytes of the grants that all of these would need: every line of the command has them in its records, which must not push
+/// out what others have left in the file.
+const MAX_TOLD_BYTES: usize = 32 * 1024;
 
 /// One thing that a command asks for in vain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +40,42 @@ pub enum Unmet {
     },
 }
 
+/// What a command asks for in vain, as the records of its lines tell it.
+#[derive(Debug, Clone, Default)]
+pub struct InVain {
+    /// What has a record in each of its lines.
+    pub told: Vec<Unmet>,
+    /// How much there is beyond that.
+    pub more: u64,
+}
+
+impl InVain {
+    /// Takes of these what has room. What would need the same grant is taken once.
+    pub fn of(all: Vec<Unmet>) -> InVain {
+        let (mut in_vain, mut seen, mut bytes) = (InVain::default(), BTreeSet::new(), 0);
+        for unmet in all {
+            let grant = unmet.grant("");
+            let size = grant.len();
+            if !seen.insert(grant) {
+                continue;
+            }
+            if in_vain.told.len() < MAX_TOLD && bytes + size <= MAX_TOLD_BYTES {
+                bytes += size;
+                in_vain.told.push(unmet);
+            } else {
+                in_vain.more += 1;
+            }
+        }
+        in_vain
+    }
+}
+
 impl Effective {
+    /// What the records of a line tell of what [`Effective::unmet`] finds. It is found once, for all of the command's lines.
+    pub fn in_vain(&self) -> &InVain {
+        self.in_vain.get_or_init(|| InVain::of(self.unmet()))
+    }
+
     /// What the command asks for and its tenant grants nothing of.
     pub fn unmet(&self) -> Vec<Unmet> {
         let Asked::Only(asked) = &self.asked else { return Vec::new() };
@@ -144,6 +186,20 @@ mod tests {
         ] {
             assert_eq!(unmet(tenant, asked), [], "{asked}");
         }
+    }
+
+    #[test]
+    fn what_is_told_of_it_is_bounded() {
+        let variables = |names: Vec<String>| InVain::of(names.into_iter().map(Unmet::Variable).collect());
+        let same = variables(vec!["A".to_owned(); 1000]);
+        assert_eq!((same.told.len(), same.more), (1, 0));
+        let many = variables((0..100).map(|number| format!("V{number}")).collect());
+        assert_eq!((many.told.len(), many.more), (MAX_TOLD, 100 - 64));
+        let mut long: Vec<String> = (0..60).map(|number| format!("{number}{}", "x".repeat(1000))).collect();
+        long.insert(0, "x".repeat(MAX_TOLD_BYTES));
+        let long = variables(long);
+        assert!(long.told.len() < 33 && long.told.len() as u64 + long.more == 61, "{} told", long.told.len());
+        assert!(!long.told.is_empty());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Invocation<'a> {
     #[serde(skip_serializing_if = "is_none")]
     pub more_grants: u64,
     pub denials: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    pub more_unmet: u64,
     pub outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'a str>,

@@ -18,7 +18,7 @@ fn course<'a>(args: &'a [String], ledger: &Ledger) -> Course<'a> {
     Course {
         args,
         entries: ledger.take(),
-        unmet: vec![Unmet::Variable("LANG".to_owned())],
+        in_vain: None,
         outcome: "failed",
         cause: Some("why"),
         cpu: Duration::from_micros(1500),
@@ -83,10 +83,13 @@ fn nothing_that_was_typed_is_in_a_record_with_hashes() {
 
 #[test]
 fn the_audit_mode_records_what_is_asked_for_in_vain() {
-    let lines = lines(&origin(&identity(), Arguments::Full, Mode::Audit), &course(&[], &ledger()));
+    let in_vain = InVain { told: vec![Unmet::Variable("LANG".to_owned())], more: 7 };
+    let ledger = ledger();
+    let course = Course { in_vain: Some(&in_vain), ..course(&[], &ledger) };
+    let lines = lines(&origin(&identity(), Arguments::Full, Mode::Audit), &course);
     let records = parse(&lines);
     assert_eq!(records[0]["event"], "would-be-denied");
     assert_eq!(records[1]["event"], "would-be-denied");
     assert_eq!(records[1]["grant"], "[tenants.t.grants.environment]\n\"LANG\" = \"\"");
-    assert_eq!(records[2]["event"], "invocation");
+    assert_eq!((&records[2]["event"], &records[2]["more-unmet"]), (&"invocation".into(), &7.into()));
 }
