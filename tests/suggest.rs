@@ -1,6 +1,7 @@
 //! From a run in audit mode to the grants that it needed: what `wasmline suggest` prints is what a host then runs with.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::{Host, HostBuilder, eventually, pipe_into, quoted, wasmline};
@@ -91,6 +92,45 @@ fn a_directory_that_was_hashed_in_vain_widens_nothing() {
     assert_eq!(replies, [["not a file"]]);
     let text = suggested(&audit);
     assert!(!text.contains("/usr/share"), "{text}");
+}
+
+/// A denied link must not come back as a literal word, which is followed wherever it leads.
+#[test]
+fn a_link_that_was_denied_stays_denied() {
+    let files = |builder: &HostBuilder| {
+        let log = builder.files().join("log");
+        fs::create_dir(&log).expect("a directory");
+        builder.file("secret", "a secret\n");
+        builder.file("log/good", "good\n");
+        symlink("../secret", log.join("evil")).expect("a link");
+        log
+    };
+    let builder = HostBuilder::new().fixture("spawn");
+    let log = files(&builder);
+    let lines = |names: &[&str]| -> Vec<String> {
+        names.iter().map(|name| format!("spawn /bin/cat {}", log.join(name).display())).collect()
+    };
+    let (builder, audit) = audited(builder.may_run("/bin/cat", &format!("[{{ path-under = [{}] }}]", quoted(&log))));
+    let host = builder.start();
+    let replies = run(&host, &audit, &lines(&["evil", "none"]));
+    assert!(replies[0][0].starts_with("denied") && replies[1][0].starts_with("not found"), "{replies:?}");
+    let text = suggested(&audit);
+    assert!(!text.contains("[tenants"), "{text}");
+
+    let mut replies = run(&host, &audit, &lines(&["good", "evil"]));
+    assert_eq!(replies.remove(0)[0], "good");
+    eventually("all of it is recorded", || {
+        fs::read_to_string(&audit).is_ok_and(|text| text.matches("last-of-all").count() == 2)
+    });
+    let text = suggested(&audit);
+    assert!(text.contains("path-under") && !text.contains("/log/"), "{text}");
+
+    // The links stay where they are, and another host takes the grant.
+    let host = HostBuilder::new().fixture("spawn").more(&text).start();
+    let mut client = host.connect();
+    client.reply(&lines(&["good"])[0]).is(["good", "status: exited 0"]);
+    let denied = client.reply(&lines(&["evil"])[0]);
+    assert!(denied.lines[0].starts_with("denied"), "{denied:?}");
 }
 
 #[test]

@@ -54,7 +54,9 @@ impl Host for ObjectView<'_> {
             return Ok(Err(Error::TooManyChildren));
         };
         let places = Places::new(line, place);
-        self.call.ledger.used(Access::Process { program: program.clone(), args: args.clone() });
+        let access = Access::Process { program: program.clone(), args: args.clone() };
+        // Beforehand, for the line may end while it is under way.
+        let is_new = self.call.ledger.used(access.clone());
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
         let started = loops::spawn_blocking(move || {
             let account = Arc::clone(&task);
@@ -69,6 +71,10 @@ impl Host for ObjectView<'_> {
             started
         });
         let started = started.await;
+        // Nothing was started. `suggest` grants what was, and a path that was denied for a link must not come back as a word.
+        if is_new && matches!(started, Ok(Err(_))) {
+            self.call.ledger.not_used(&access);
+        }
         self.call.check_cpu()?;
         match started {
             Ok(Ok(child)) => Ok(Ok(self.objects.push(child)?)),

@@ -8,28 +8,53 @@ use crate::policy::{ProcessGrant, Slot, whole_number};
 /// Different words that are still a choice; more than that are any word.
 const MAX_CHOICE: usize = 8;
 
-/// A program, and which of its arguments are options. Runs that differ in these have rules of their own.
-type Shape = (String, Vec<Option<String>>);
+/// A program, and what its arguments are. Runs that differ in these have rules of their own.
+type Shape = (String, Vec<Kind>);
+
+/// What an argument is.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    /// Any other word.
+    Word,
+    /// A path in a directory that is not the root. No record tells whether it was held to its directory, and as a word it would
+    /// be followed wherever a link leads, so it is never taken for one.
+    Path,
+    /// An option, which is what it is.
+    Option(String),
+}
+
+impl Kind {
+    fn of(arg: &str) -> Kind {
+        match arg {
+            _ if arg.starts_with('-') => Kind::Option(arg.to_owned()),
+            _ if directory(arg).is_some() => Kind::Path,
+            _ => Kind::Word,
+        }
+    }
+}
 
 /// The fewest rules that allow these runs of programs, each with its arguments.
 pub fn processes<'a>(runs: impl IntoIterator<Item = (&'a str, &'a [String])>) -> Vec<ProcessGrant> {
     let mut groups: BTreeMap<Shape, Vec<BTreeSet<&str>>> = BTreeMap::new();
     for (program, args) in runs {
-        let shape = args.iter().map(|arg| arg.starts_with('-').then(|| arg.clone())).collect();
+        let shape = args.iter().map(|arg| Kind::of(arg)).collect();
         let words = groups.entry((program.to_owned(), shape)).or_insert_with(|| vec![BTreeSet::new(); args.len()]);
         for (seen, arg) in words.iter_mut().zip(args) {
             seen.insert(arg);
         }
     }
-    let rule = |((program, _), words): (Shape, Vec<BTreeSet<&str>>)| ProcessGrant {
+    let rule = |((program, kinds), words): (Shape, Vec<BTreeSet<&str>>)| ProcessGrant {
         program: program.into(),
-        args: words.iter().map(slot).collect(),
+        args: kinds.iter().zip(&words).map(|(kind, words)| slot(kind, words)).collect(),
     };
     groups.into_iter().map(rule).collect()
 }
 
-/// The narrowest slot for all of the words that is not a list of many.
-fn slot(words: &BTreeSet<&str>) -> Slot {
+/// The narrowest slot for all of the words of a kind that is not a list of many.
+fn slot(kind: &Kind, words: &BTreeSet<&str>) -> Slot {
+    if *kind == Kind::Path {
+        return Slot::PathUnder { roots: common_directories(words), pass: None };
+    }
     let mut all = words.iter();
     if let (Some(word), None) = (all.next(), all.next()) {
         return Slot::Literal((*word).to_owned());
@@ -40,33 +65,30 @@ fn slot(words: &BTreeSet<&str>) -> Slot {
     {
         return Slot::Int { min: *min, max: *max };
     }
-    if let Some(directory) = common_directory(words) {
-        return Slot::PathUnder { roots: vec![directory], pass: None };
-    }
     match words.len() {
         0..=MAX_CHOICE => Slot::OneOf(words.iter().map(|word| (*word).to_owned()).collect()),
         _ => Slot::Any,
     }
 }
 
-/// The deepest directory that holds all of the paths; `None` where some word is no path, or only the root does.
-fn common_directory(words: &BTreeSet<&str>) -> Option<PathBuf> {
-    let mut common: Option<PathBuf> = None;
-    for word in words {
-        let path = Path::new(word);
-        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-            return None;
-        }
-        let parent = path.parent()?;
-        let shared = match &common {
-            None => parent.components().collect(),
-            Some(common) => {
-                common.components().zip(parent.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
-            }
-        };
-        common = Some(shared);
+/// The deepest directory that holds all of the paths; where only the root does, those of each.
+fn common_directories(paths: &BTreeSet<&str>) -> Vec<PathBuf> {
+    let all = || paths.iter().filter_map(|path| directory(path));
+    let shared = |one: PathBuf, other: PathBuf| -> PathBuf {
+        one.components().zip(other.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    };
+    match all().reduce(shared) {
+        Some(common) if common != Path::new("/") => vec![common],
+        _ => outermost(all()),
     }
-    common.filter(|directory| directory != Path::new("/"))
+}
+
+/// The directory of a path, where the path can be held to one that is not the root.
+fn directory(path: &str) -> Option<PathBuf> {
+    let spelled = Path::new(path);
+    let is_plain = spelled.is_absolute() && spelled.components().all(|part| part != Component::ParentDir);
+    let parent: PathBuf = spelled.parent().filter(|_| is_plain)?.components().collect();
+    (parent != Path::new("/")).then_some(parent)
 }
 
 /// The directories of the files, without those that lie in another. What lies in the root stands for itself: it may be a
@@ -111,8 +133,20 @@ mod tests {
 
     #[test]
     fn a_single_run_is_taken_at_its_word() {
-        assert_eq!(rules(&[&["/p", "-n", "10", "/var/log/x"]]), [r#"/p ["-n", "10", "/var/log/x"]"#]);
+        assert_eq!(rules(&[&["/p", "-n", "10", "x"]]), [r#"/p ["-n", "10", "x"]"#]);
         assert_eq!(rules(&[&["/p"]]), ["/p []"]);
+    }
+
+    #[test]
+    fn a_path_is_held_to_its_directory() {
+        assert_eq!(rules(&[&["/p", "/var/log/x"]]), [r#"/p [{ path-under = ["/var/log"] }]"#]);
+        let apart = [r#"/p [{ path-under = ["/a/b", "/c"] }]"#];
+        assert_eq!(rules(&[&["/p", "/a/b/x"], &["/p", "/c/y"], &["/p", "/c/d/z"]]), apart);
+        // What lies in the root cannot be held to anything but the root.
+        assert_eq!(rules(&[&["/p", "/vmlinuz"]]), [r#"/p ["/vmlinuz"]"#]);
+        assert_eq!(rules(&[&["/p", "/"]]), [r#"/p ["/"]"#]);
+        let mixed = [r#"/p ["red"]"#, r#"/p [{ path-under = ["/a"] }]"#];
+        assert_eq!(rules(&[&["/p", "/a/b"], &["/p", "red"]]), mixed);
     }
 
     #[test]
@@ -121,8 +155,10 @@ mod tests {
         assert_eq!(rules(&[&tail[0], &tail[1]]), [r#"/p ["-n", { int = [10, 25] }, { path-under = ["/var/log"] }]"#]);
         assert_eq!(rules(&[&["/p", "red"], &["/p", "green"]]), [r#"/p [{ one-of = ["green", "red"] }]"#]);
         // A file in the root shares nothing with another but the root, which is no modest grant.
-        assert_eq!(rules(&[&["/p", "/a"], &["/p", "/b/c"]]), [r#"/p [{ one-of = ["/a", "/b/c"] }]"#]);
-        assert_eq!(rules(&[&["/p", "/a/../b"], &["/p", "/a/c"]]), [r#"/p [{ one-of = ["/a/../b", "/a/c"] }]"#]);
+        let apart = [r#"/p ["/a"]"#, r#"/p [{ path-under = ["/b"] }]"#];
+        assert_eq!(rules(&[&["/p", "/a"], &["/p", "/b/c"]]), apart);
+        let apart = [r#"/p ["/a/../b"]"#, r#"/p [{ path-under = ["/a"] }]"#];
+        assert_eq!(rules(&[&["/p", "/a/../b"], &["/p", "/a/c"]]), apart);
         assert_eq!(rules(&[&["/p", "007"], &["/p", "8"]]), [r#"/p [{ one-of = ["007", "8"] }]"#]);
         let many: Vec<Vec<String>> = (0..9).map(|number| vec!["/p".to_owned(), format!("w{number}")]).collect();
         let many: Vec<Vec<&str>> = many.iter().map(|run| run.iter().map(String::as_str).collect()).collect();
