@@ -83,6 +83,23 @@ fn what_an_audited_run_was_denied_is_what_the_next_one_needs() {
     assert!(again.contains("{ one-of = [\"a\", \"b\"] }") && !again.contains("was denied"), "{again}");
 }
 
+/// The sidecar asks to write all there is, and its line only looks.
+#[test]
+fn what_was_only_read_is_not_to_be_written() {
+    let builder = HostBuilder::new().fixture("wasi-files").tenant("mode = \"audit\"");
+    let builder = builder.sidecar("wasi-files", "[[grants.directory]]\npath = \"/\"\nwrite = true\n");
+    let (builder, audit) = audited(builder);
+    let data = builder.files();
+    let grants = [&data, Path::new("/usr/share")]
+        .map(|path| format!("[[tenants.default.grants.directory]]\npath = {}\n", quoted(path)));
+    let host = builder.more(&grants.concat()).start();
+    run(&host, &audit, &[format!("wasi-files list {}", data.display())]);
+    let text = suggested(&audit);
+    let read = format!("[[tenants.default.grants.directory]]\npath = \"{}\"\n#", data.display());
+    assert!(text.contains(&read) && !text.contains("\nwrite = true") && !text.contains("was denied"), "{text}");
+    assert!(text.contains("# A sidecar asks for more: path = \"/usr/share\", write = true\n"), "{text}");
+}
+
 /// Were a directory taken for a file that was used, its parent would be what is suggested.
 #[test]
 fn a_directory_that_was_hashed_in_vain_widens_nothing() {

@@ -258,12 +258,24 @@ impl Needs {
                 }
             }
         }
-        let wished: Vec<_> = self
-            .wished
-            .iter()
-            .flat_map(|grants| &grants.directory)
-            .map(|wish| (wish.name().display().to_string(), wish.path.display().to_string(), wish.write))
-            .collect();
+        // What one sidecar asks for with one path comes in one record, for all of the tenant's directories that it reaches. Where
+        // a line tells of any of them, what it wants to write was told with it, had it wanted to.
+        let is_told = |grants: &&Grants| {
+            let reaches = |path: &str| grants.directory.iter().any(|wish| Path::new(path).starts_with(wish.name()));
+            self.accesses().any(|access| matches!(access, Access::Directory { path, .. } if reaches(path)))
+        };
+        let (told, untold): (Vec<_>, Vec<_>) = self.wished.iter().partition(is_told);
+        let each = |wishes: Vec<&Grants>| -> BTreeSet<(String, String, bool)> {
+            let wishes = wishes.into_iter().flat_map(|grants| &grants.directory);
+            wishes
+                .map(|wish| (wish.name().display().to_string(), wish.path.display().to_string(), wish.write))
+                .collect()
+        };
+        let is_more = |(name, _, write): &(String, String, bool)| {
+            found.get(&**name).is_none_or(|(_, is_written, _)| *write && !is_written)
+        };
+        let noted: Vec<_> = each(told).into_iter().filter(is_more).collect();
+        let wished = each(untold);
         for (name, host, write) in &wished {
             let entry = found.entry(name).or_insert((host, *write, true));
             entry.2 |= *write && !entry.1;
@@ -278,6 +290,11 @@ impl Needs {
             if write {
                 let _ = writeln!(text, "write = true");
             }
+        }
+        for (name, host, write) in noted {
+            let named = if host == name { String::new() } else { format!(", as = {}", toml_string(&name)) };
+            let written = if write { ", write = true" } else { "" };
+            let _ = writeln!(text, "{MORE} path = {}{named}{written}", toml_string(&host));
         }
     }
 
@@ -414,5 +431,27 @@ mod tests {
         assert_eq!(grants.digest.read, [PathBuf::from("/root")], "{narrow}");
         assert!(grants.process.len() == 1 && grants.process[0].args.len() == 3, "{narrow}");
         assert_eq!(narrow.matches(MORE).count(), 2, "{narrow}");
+    }
+
+    #[test]
+    fn to_write_is_not_proposed_where_nothing_was_written() {
+        let directory =
+            |path: &str, write: bool| serde_json::json!({"kind": "directory", "path": path, "write": write});
+        let both = "[[tenants.t.grants.directory]]\npath = \"/d/data\"\nwrite = true\n\
+                    [[tenants.t.grants.directory]]\npath = \"/usr/share\"\nwrite = true";
+        let read = suggested(&[ran(serde_json::json!([directory("/d/data", false)])), vain(both)]);
+        let grants = grants_in(&read, "t").unwrap_or_else(|| panic!("{read}"));
+        assert_eq!((grants.directory.len(), grants.directory[0].write), (1, false), "{read}");
+        assert!(!read.contains(DENIED) && read.matches(MORE).count() == 2, "{read}");
+        assert!(read.contains(&format!("{MORE} path = \"/usr/share\", write = true\n")), "{read}");
+        // What was written, or was to be, is proposed as ever, and nothing of it noted.
+        let written = suggested(&[
+            ran(serde_json::json!([directory("/d/data", false)])),
+            denial(directory("/d/data", true), "tenant"),
+            vain("[[tenants.t.grants.directory]]\npath = \"/d/data\"\nwrite = true"),
+        ]);
+        let grants = grants_in(&written, "t").unwrap_or_else(|| panic!("{written}"));
+        assert!(grants.directory.len() == 1 && grants.directory[0].write, "{written}");
+        assert!(written.contains(DENIED) && !written.contains(MORE), "{written}");
     }
 }

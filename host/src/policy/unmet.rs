@@ -28,7 +28,7 @@ pub enum Unmet {
     Writing {
         /// What it asks for.
         wish: DirectoryWish,
-        /// The tenant's grants that would have to allow writing.
+        /// The grants that the tenant would have to have for it: of what it asks for, and of no more.
         grants: Vec<DirectoryGrant>,
     },
     /// To find an environment variable.
@@ -100,9 +100,14 @@ impl Effective {
 }
 
 fn directory(granted: &[DirectoryGrant], wish: &DirectoryWish) -> Option<Unmet> {
-    let within = granted.iter().filter(|grant| grant.name().starts_with(&wish.path));
-    let around = around(granted, &wish.path).map(|(grant, _)| grant);
-    let touched: Vec<DirectoryGrant> = within.chain(around).cloned().collect();
+    let within = granted.iter().filter(|grant| grant.name().starts_with(&wish.path)).cloned();
+    let around = around(granted, &wish.path).filter(|(_, relative)| !relative.as_os_str().is_empty());
+    let part = around.map(|(grant, relative)| DirectoryGrant {
+        path: grant.path.join(relative),
+        name: grant.name.as_ref().map(|name| name.join(relative)),
+        write: grant.write,
+    });
+    let touched: Vec<DirectoryGrant> = within.chain(part).collect();
     match touched.iter().any(|grant| grant.write) {
         _ if touched.is_empty() => Some(Unmet::Directory(wish.clone())),
         false if wish.write => Some(Unmet::Writing { wish: wish.clone(), grants: touched }),
@@ -215,7 +220,7 @@ mod tests {
                 "[[g.process]]\nprogram = \"/p\"\nargs = [\"-n\", { int = [1, 9] }]",
                 "[g.digest]\nread = [\"/etc\"]",
                 "[[g.directory]]\npath = \"/e\"",
-                "[[g.directory]]\npath = \"/srv/d\"\nas = \"/d\"\nwrite = true",
+                "[[g.directory]]\npath = \"/srv/d/x\"\nas = \"/d/x\"\nwrite = true",
                 "[g.environment]\n\"LANG\" = \"\"",
             ]
         );
