@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::cli::{self, Explain};
 use crate::config::{Config, Document, Overrides, Tenant};
-use crate::policy::{Access, Asked, Effective, Key, NOT_ABSOLUTE, Step, Verdict};
+use crate::policy::{Access, Asked, Effective, Key, Step, Verdict};
 use crate::registry::sidecar::Sidecar;
 
 /// The exit status where there is no answer.
@@ -92,7 +92,9 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
         (Some(denial), None) => writeln!(text, "  {owner}: {}", denial.guest),
     };
     let Some(denial) = &verdict.denial else { return };
-    if denial.access.can_be_granted() {
+    if let Some(obstacle) = denial.access.obstacle() {
+        let _ = writeln!(text, "    {obstacle}");
+    } else {
         let file = source.map_or_else(String::new, |source| format!(" in {}", source.path.display()));
         // What is pasted without a look at what is there may be refused: one directory of a name, one table of a name, and no
         // further item of an array that stands in one line.
@@ -105,8 +107,6 @@ fn describe(text: &mut String, verdict: &Verdict, owner: &str, source: Option<&S
         for line in denial.access.grant(verdict.key, &named).lines() {
             let _ = writeln!(text, "      {line}");
         }
-    } else {
-        let _ = writeln!(text, "    {NOT_ABSOLUTE}");
     }
 }
 

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub use self::access::Access;
-pub use self::denial::{Denial, Key, NOT_ABSOLUTE, toml_string};
+pub use self::access::{Access, directory_of};
+pub use self::denial::{Denial, Key, toml_string};
 pub use self::directories::Preopen;
 pub use self::fit::{Beneath, whole_number};
 pub use self::grants::{Grants, ProcessGrant, Wishes};

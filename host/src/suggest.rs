@@ -420,6 +420,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_configuration_would_refuse_is_not_suggested() {
+        let denied = |path: &str| denial(serde_json::json!({"kind": "digest", "path": path}), "tenant");
+        let text = suggested(&[denied("/var/log/../../etc/passwd"), denied("/"), denied("x")]);
+        assert!(text.ends_with("needed nothing.\n"), "{text}");
+        let text = suggested(&[denied("/vmlinuz"), denied("/var/log/../x")]);
+        assert!(text.contains("read = [\n  \"/vmlinuz\",   # was denied\n]"), "{text}");
+    }
+
+    #[test]
     fn what_a_sidecar_asks_for_beside_it_is_noted() {
         let narrow = suggested(&[
             denial(serde_json::json!({"kind": "digest", "path": "/root/x"}), "tenant"),

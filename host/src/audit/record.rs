@@ -162,7 +162,9 @@ fn denial<'a>(origin: &'a Origin<'_>, denied: &'a Denied) -> Denial<'a> {
             _ => named(origin, access),
         }),
         reason: full.then(|| denied.reason.clone()),
-        grant: grant.map(|(access, key)| access.grant(key, &key.table(origin.tenant))),
+        grant: grant
+            .filter(|(access, _)| access.can_be_granted())
+            .map(|(access, key)| access.grant(key, &key.table(origin.tenant))),
         times: denied.times,
     }
 }

@@ -1,10 +1,22 @@
 //! What a command may want of the machine, as it is explained, recorded, and granted.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::denial::{Key, toml_string};
+
+const NOT_ABSOLUTE: &str = "no grant allows a path that is not absolute";
+const NOT_PLAIN: &str = "no grant allows a path with a `..` in it";
+const NO_FILE: &str = "no grant makes a file of the root";
+
+/// What a grant names so that a file may be used: its directory. What lies in the root stands for itself, for it may be a
+/// directory that was taken for a file, and the root is no modest grant. `None` for the root.
+pub fn directory_of(file: &str) -> Option<&Path> {
+    let file = Path::new(file);
+    let parent = file.parent()?;
+    Some(if parent == Path::new("/") { file } else { parent })
+}
 
 /// One thing that a command does with the machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,14 +68,26 @@ impl Access {
         }
     }
 
-    /// Whether any grant could allow it: all of them go by absolute paths.
-    pub fn can_be_granted(&self) -> bool {
-        match self {
+    /// Why no grant could allow it, if that is so: all of them go by absolute paths that are plain.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        let path = match self {
             Access::Process { program: path, .. } | Access::Digest { path } | Access::Directory { path, .. } => {
-                Path::new(path).is_absolute()
+                Path::new(path)
             }
-            Access::Variable { .. } | Access::Tasks { .. } => true,
+            Access::Variable { .. } | Access::Tasks { .. } => return None,
+        };
+        if !path.is_absolute() {
+            return Some(NOT_ABSOLUTE);
         }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Some(NOT_PLAIN);
+        }
+        (matches!(self, Access::Digest { .. }) && path.parent().is_none()).then_some(NO_FILE)
+    }
+
+    /// Whether any grant could allow it.
+    pub fn can_be_granted(&self) -> bool {
+        self.obstacle().is_none()
     }
 
     /// The key in a table of grants under which such a grant stands together with others; `None` for the table itself.
@@ -98,7 +122,8 @@ impl Access {
                 (format!("[[{grants}.process]]"), entries)
             }
             Access::Digest { path } => {
-                let directory = Path::new(path).parent().and_then(Path::to_str).unwrap_or("/");
+                // Of the root no grant is proposed.
+                let directory = directory_of(path).and_then(Path::to_str).unwrap_or(path);
                 (format!("[{grants}.digest]"), vec![format!("read = [{}]", toml_string(directory))])
             }
             Access::Directory { path, host, write } => {
@@ -123,5 +148,42 @@ impl Access {
                 Key::Sidecar => (format!("[{grants}]"), vec![format!("environment = [{}]", toml_string(name))]),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Grants;
+
+    fn digest(path: &str) -> Access {
+        Access::Digest { path: path.to_owned() }
+    }
+
+    #[test]
+    fn no_grant_widens_to_the_root() {
+        for (path, read) in [("/vmlinuz", "/vmlinuz"), ("//x", "//x"), ("/etc/hosts", "/etc"), ("/a/b/.", "/a")] {
+            let grant = digest(path).grant(Key::Tenant, "g");
+            assert_eq!(grant, format!("[g.digest]\nread = [\"{read}\"]"));
+        }
+        assert_eq!(digest("/").obstacle(), Some(NO_FILE));
+    }
+
+    #[test]
+    fn what_can_be_granted_is_what_the_configuration_takes() {
+        let paths = ["/a/b", "/a", "/a/./b", "/a/..b", "a", "./a", "/a/../b", "/a/..", "/.."];
+        let accesses = paths.map(str::to_owned).into_iter().flat_map(|path| {
+            let (program, args) = (path.clone(), vec!["../x".to_owned()]);
+            let directory = Access::Directory { path: path.clone(), host: None, write: true };
+            [Access::Process { program, args }, digest(&path), directory]
+        });
+        for access in accesses {
+            let document: toml::Table = toml::from_str(&access.grant(Key::Tenant, "g")).unwrap();
+            let is_taken = document["g"].clone().try_into::<Grants>().is_ok();
+            // A file's directory may be plain where the file is not.
+            assert!(is_taken || !access.can_be_granted(), "{access:?}");
+        }
+        assert!(digest("/a/..b").can_be_granted() && !digest("/a/..").can_be_granted());
+        assert_eq!(digest("/var/log/../../etc/passwd").obstacle(), Some(NOT_PLAIN));
     }
 }

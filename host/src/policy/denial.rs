@@ -8,9 +8,6 @@ const MAX_QUOTE: usize = 200;
 /// The longest line that the operator is proposed to add, in bytes. There is no proposal beyond it.
 const MAX_PROPOSAL: usize = 2000;
 
-/// Why no grant could allow an access.
-pub const NOT_ABSOLUTE: &str = "no grant allows a path that is not absolute";
-
 /// Why something is not allowed. The guest is told one thing, and the operator another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -45,8 +42,8 @@ impl Denial {
         let Some(key) = key else {
             return format!("{guest}; links are not followed, so name what it leads to, and grant that directory");
         };
-        if !access.can_be_granted() {
-            return format!("{guest}; {NOT_ABSOLUTE}");
+        if let Some(obstacle) = access.obstacle() {
+            return format!("{guest}; {obstacle}");
         }
         let owner = match key {
             Key::Tenant => "the tenant",

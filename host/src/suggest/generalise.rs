@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
-use crate::policy::{ProcessGrant, Slot, whole_number};
+use crate::policy::{ProcessGrant, Slot, directory_of, whole_number};
 
 /// Different words that are still a choice; more than that are any word.
 const MAX_CHOICE: usize = 8;
@@ -91,14 +91,9 @@ fn directory(path: &str) -> Option<PathBuf> {
     (parent != Path::new("/")).then_some(parent)
 }
 
-/// The directories of the files, without those that lie in another. What lies in the root stands for itself: it may be a
-/// directory that was taken for a file, and the root is no modest grant.
+/// The directories of the files, as a grant names them, without those that lie in another.
 pub fn directories<'a>(files: impl IntoIterator<Item = &'a str>) -> Vec<PathBuf> {
-    let parents = files.into_iter().map(Path::new).filter_map(|file| {
-        let parent = file.parent()?;
-        Some(if parent == Path::new("/") { file } else { parent })
-    });
-    outermost(parents.map(|parent| parent.components().collect()))
+    outermost(files.into_iter().filter_map(directory_of).map(|directory| directory.components().collect()))
 }
 
 /// Those of the directories that lie in no other.
