@@ -279,6 +279,9 @@ fn certificates_are_read_again_at_a_reload_and_bad_ones_are_not_taken() {
         outcome.out() == "served\n"
     };
     assert!(ask(&authority));
+    // A port that the machine has chosen is none of another configuration's.
+    host.edit_config("127.0.0.1:0", &host.address().to_string());
+    host.reload();
 
     let new = Authority::new();
     own.replace_by(&new.issue_with("localhost", &["dns:localhost"]));
@@ -289,14 +292,21 @@ fn certificates_are_read_again_at_a_reload_and_bad_ones_are_not_taken() {
 
     fs::write(&own.certificate, "-----BEGIN CERTIFICATE-----\nAAAA").expect("a file");
     let log = host.reload();
-    assert!(log.contains("listener not changed") && log.contains(&own.certificate.display().to_string()), "{log}");
+    assert!(
+        log.contains("certificates of a listener not changed") && log.contains(&own.certificate.display().to_string()),
+        "{log}"
+    );
     assert!(ask(&new), "a bad certificate was taken");
 
     own.replace_by(&new.issue_with("localhost", &["dns:localhost"]));
     fs::write(&own.key, fs::read(&carol.key).expect("a key")).expect("a file");
     let log = host.reload();
-    assert!(log.contains("listener not changed"), "a key that does not fit was taken: {log}");
+    assert!(log.contains("certificates of a listener not changed"), "a key that does not fit was taken: {log}");
     assert!(ask(&new));
+    // Whoever is taken out meanwhile is out all the same.
+    host.edit_config("cn = \"carol\"", "cn = \"somebody else\"");
+    let log = host.reload();
+    assert!(!ask(&new), "a certificate that cannot be read has kept a client in: {log}");
 }
 
 #[test]

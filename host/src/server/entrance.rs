@@ -62,6 +62,13 @@ impl Entrance {
         })
     }
 
+    /// The rules of a listener as it is to be, with the certificates that this one has. `None` where one of the two has none.
+    pub fn with_rules_of(&self, listener: &Listener) -> Option<Entrance> {
+        let tls = self.tls.clone().filter(|_| listener.tls.is_some())?;
+        let (proxies, proof) = (listener.proxies.clone(), listener.proof.clone());
+        Some(Entrance { listener: Arc::clone(&self.listener), proxies, tls: Some(tls), proof })
+    }
+
     /// The rules of a listener that is gone: nobody is anyone's client there.
     pub fn closed(place: &str) -> Entrance {
         let proof = Proof::Certificate { tenants: Vec::new(), otherwise: None };

@@ -156,7 +156,16 @@ impl Door {
                 self.listener = listener.clone();
             }
             Err(error) => {
-                tracing::error!(address = self.place, error, "listener not changed; it goes on as it was");
+                let kept = self.entrance.load().with_rules_of(listener);
+                match kept {
+                    Some(entrance) => {
+                        // A certificate that will not do keeps nobody in whom the rules know no more.
+                        self.entrance.store(Arc::new(entrance));
+                        let told = "certificates of a listener not changed; it goes on with those that it had";
+                        tracing::error!(address = self.place, error, "{told}");
+                    }
+                    None => tracing::error!(address = self.place, error, "listener not changed; it goes on as it was"),
+                }
             }
         }
     }
