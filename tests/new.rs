@@ -22,7 +22,7 @@ fn list(directory: &Path) -> Vec<String> {
 fn a_project_in_rust_where_nothing_else_is_said() {
     let dir = tempfile::tempdir().expect("a directory");
     let told = new(dir.path(), &["say-hello"]).exited(0).out();
-    for line in ["cd say-hello", "cargo build --release", "wasmline run target/", "say-hello/README.md says"] {
+    for line in ["cd say-hello", "cargo build --release", "wasmline run say-hello.wasm", "say-hello/README.md says"] {
         assert!(told.contains(line), "no {line:?} in:\n{told}");
     }
     let project = dir.path().join("say-hello");
