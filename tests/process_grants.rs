@@ -180,19 +180,21 @@ fn a_program_gets_the_text_where_the_tenant_says_so() {
 /// Otherwise a command could change the directory under the program's feet.
 #[test]
 fn text_is_refused_where_commands_may_write() {
-    let grant = |pass: &str| {
+    let grant = |root: &str, pass: &str| {
         format!(
-            "[[tenants.default.grants.process]]\nprogram = \"/bin/cat\"\nargs = [{{ repeat = {{ path-under = [\"/srv/in\"]{pass} }}, \
+            "[[tenants.default.grants.process]]\nprogram = \"/bin/cat\"\nargs = [{{ repeat = {{ path-under = [\"{root}\"]{pass} }}, \
              most = 3 }}]\n[[tenants.default.grants.directory]]\npath = \"/srv\"\nwrite = true\n"
         )
     };
-    let (_dir, mut command) = HostBuilder::new().more(&grant(", pass = \"text\"")).into_command();
-    pipe_into(&mut command, "").exited(1).says(&[
-        "tenants.default.grants.directory",
-        "`/srv` may be written",
-        "/srv/in",
-    ]);
-    HostBuilder::new().more(&grant("")).start().connect().reply("echo fine").is(["fine"]);
+    for (root, pass) in [("/srv/in", ", pass = \"text\""), ("/srv", ", pass = \"text\""), ("/srv/in", "")] {
+        let (_dir, mut command) = HostBuilder::new().more(&grant(root, pass)).into_command();
+        pipe_into(&mut command, "").exited(1).says(&[
+            "tenants.default.grants.directory",
+            "`/srv` may be written",
+            root,
+        ]);
+    }
+    HostBuilder::new().more(&grant("/srv", "")).start().connect().reply("echo fine").is(["fine"]);
 }
 
 #[test]

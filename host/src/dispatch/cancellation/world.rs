@@ -360,10 +360,10 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Copies a built guest, with this sidecar.
+/// Copies a built guest, with this sidecar, which may say nothing.
 fn copy(to: &Path, name: &str, sidecar: &str) -> PathBuf {
     let file = to.join(format!("{name}.wasm"));
     fs::copy(built::guest(name), &file).unwrap();
-    fs::write(file.with_extension("toml"), sidecar).unwrap();
+    fs::write(file.with_extension("toml"), format!("{sidecar}\n")).unwrap();
     file
 }
