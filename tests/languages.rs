@@ -150,8 +150,9 @@ fn greets(name: &str) {
 fn a_new_project_in_rust_builds_a_command() {
     greets("greet-rust");
     // A page of memory, not the seventeen of the linker's own stack, all of which the host would have to look after.
+    let builder = with("greet-rust");
     let mut inspect = wasmline();
-    inspect.arg("inspect").arg(with("greet-rust").start().commands().join("greet-rust.wasm"));
+    inspect.arg("inspect").arg(builder.commands().join("greet-rust.wasm"));
     let told = pipe_into(&mut inspect, "").exited(0).out();
     assert!(told.contains(", 65536 bytes of memory at the start"), "{told}");
 }
