@@ -142,7 +142,14 @@ impl Door {
 
     /// Takes over other rules, and certificates as they are now. Those that cannot be used leave the old in force.
     fn change(&mut self, listener: &Listener) {
-        let changed = Entrance::new(&self.place, listener).and_then(|entrance| {
+        let entrance = Entrance::new(&self.place, listener).or_else(|error| {
+            // A certificate that will not do keeps nobody in whom the rules know no more.
+            let Some(entrance) = self.entrance.load().with_rules_of(listener) else { return Err(error) };
+            let told = "certificates of a listener not changed; it goes on with those that it had";
+            tracing::error!(address = self.place, error, "{told}");
+            Ok(entrance)
+        });
+        let changed = entrance.and_then(|entrance| {
             if let Endpoint::Unix { path, mode } = &listener.place
                 && listener.place != self.listener.place
             {
@@ -156,16 +163,7 @@ impl Door {
                 self.listener = listener.clone();
             }
             Err(error) => {
-                let kept = self.entrance.load().with_rules_of(listener);
-                match kept {
-                    Some(entrance) => {
-                        // A certificate that will not do keeps nobody in whom the rules know no more.
-                        self.entrance.store(Arc::new(entrance));
-                        let told = "certificates of a listener not changed; it goes on with those that it had";
-                        tracing::error!(address = self.place, error, "{told}");
-                    }
-                    None => tracing::error!(address = self.place, error, "listener not changed; it goes on as it was"),
-                }
+                tracing::error!(address = self.place, error, "listener not changed; it goes on as it was");
             }
         }
     }
