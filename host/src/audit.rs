@@ -138,26 +138,24 @@ impl Audit {
     /// Counts a line that did not begin. Within a second that is written.
     pub fn count(self: &Arc<Audit>, refusal: &Refusal<'_>) {
         if self.refusals.count(refusal) {
-            tokio::spawn(Arc::clone(self).write_counts());
+            tokio::spawn(Arc::clone(self).write_each_second(Audit::counts));
         }
     }
 
-    async fn write_counts(self: Arc<Audit>) {
+    /// Writes what is counted until nothing comes any more.
+    async fn write_each_second(self: Arc<Audit>, counted: fn(&Audit) -> Option<Lines>) {
         loop {
             tokio::time::sleep(COUNTING).await;
-            let Some(lines) = self.counts() else { return };
-            self.hand_over(lines).await;
-        }
-    }
-
-    async fn write_strangers(self: Arc<Audit>) {
-        loop {
-            tokio::time::sleep(COUNTING).await;
-            let Some(beyond) = self.strangers.take() else { return };
-            if !beyond.is_empty() {
-                self.hand_over(record::strangers(&beyond)).await;
+            let Some(lines) = counted(&self) else { return };
+            if lines.count > 0 {
+                self.hand_over(lines).await;
             }
         }
+    }
+
+    /// The records of clients that have none of their own, if any was not let in.
+    fn strangers(&self) -> Option<Lines> {
+        self.strangers.take().map(|beyond| record::strangers(&beyond))
     }
 
     /// The records of what was counted, if there is anything.
@@ -173,7 +171,7 @@ impl Audit {
     pub fn refused(self: &Arc<Audit>, listener: &str, source: &str, reason: &str) -> Result<(), Lines> {
         let turned = self.strangers.count(listener);
         if turned.is_first {
-            tokio::spawn(Arc::clone(self).write_strangers());
+            tokio::spawn(Arc::clone(self).write_each_second(Audit::strangers));
         }
         if !turned.is_told {
             return Ok(());
@@ -214,8 +212,7 @@ impl Audit {
     pub async fn flush(&self) {
         let (answer, answered) = oneshot::channel();
         let path = self.settings.load().file.display().to_string();
-        let strangers = self.strangers.take().map(|beyond| record::strangers(&beyond));
-        for lines in self.counts().into_iter().chain(strangers) {
+        for lines in [self.counts(), self.strangers()].into_iter().flatten() {
             let count = lines.count;
             if tokio::time::timeout(ANSWER_TIME, self.hand_over(lines)).await.is_err() {
                 tracing::error!(path, records = count, "audit records could not be written");

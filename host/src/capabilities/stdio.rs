@@ -20,7 +20,7 @@ use crate::line::Line;
 use crate::lock::lock;
 use crate::registry::sidecar::{Stderr, Stdin};
 use crate::sandbox::{Program, Stop};
-use crate::wire::{Gone, Input, OutputLimit, PIECE};
+use crate::wire::{Input, OutputLimit, PIECE};
 
 /// Bytes that a stream takes at once. wasmtime lets a guest make it allocate as many.
 const PERMIT: usize = PIECE;
@@ -140,16 +140,18 @@ struct Lines {
 struct Taken {
     bytes: Vec<u8>,
     ended: bool,
-    /// The client vanished, which the program must not take for the end of its input.
-    gone: Option<Gone>,
-    /// No more can come, and the client has not said that this was all.
-    broken: Option<&'static str>,
+    /// No more can come, and the client has not said that this was all: the program must not take it for the end of its input.
+    failed: Option<StreamError>,
 }
 
 impl Taken {
-    fn breaks_off(&mut self, why: &'static str) {
+    fn fails(&mut self, error: StreamError) {
         self.ended = true;
-        self.broken = Some(why);
+        self.failed = Some(error);
+    }
+
+    fn breaks_off(&mut self, why: &'static str) {
+        self.fails(StreamError::LastOperationFailed(wasmtime::Error::msg(why)));
     }
 }
 
@@ -180,21 +182,15 @@ impl Lines {
             Ok(Input::Line(Line::TooLong)) => taken.breaks_off("a line is too long"),
             Ok(Input::End { incomplete: true }) => taken.breaks_off("the input ended before the line did"),
             Ok(Input::Idle | Input::Slow) => taken.breaks_off("no line came for too long"),
-            Err(gone) => {
-                taken.ended = true;
-                taken.gone = Some(gone);
-            }
+            Err(gone) => taken.fails(StreamError::Trap(Stop::Gone(gone).into())),
         }
     }
 
     /// What can be read now, `size` bytes at most.
     fn read_now(&self, size: usize) -> StreamResult<Bytes> {
         let mut taken = self.taken();
-        if let Some(gone) = taken.gone.take() {
-            return Err(StreamError::Trap(Stop::Gone(gone).into()));
-        }
-        if let Some(why) = taken.broken.take() {
-            return Err(StreamError::LastOperationFailed(wasmtime::Error::msg(why)));
+        if let Some(error) = taken.failed.take() {
+            return Err(error);
         }
         if taken.bytes.is_empty() && taken.ended {
             return Err(StreamError::Closed);

@@ -19,10 +19,9 @@ pub fn check(config: &Config) -> Result<(), String> {
     let audit = config.audit.iter().map(|audit| ("audit.file", audit.file.as_path()));
     let keys = config.listeners.iter().filter_map(|listener| Some(("listener.tls.key", &*listener.tls.as_ref()?.key)));
     for (name, secret) in audit.chain(keys) {
+        let end = Way::of(secret).end;
         for tenant in config.tenants.values() {
-            if let Some((key, path)) =
-                readers(tenant).find(|(_, path)| Way::of(secret).end.starts_with(Way::of(path).end))
-            {
+            if let Some((key, path)) = readers(tenant).find(|(_, path)| end.starts_with(Way::of(path).end)) {
                 return Err(format!(
                     "{name}: `{}` lies in `{}`, which tenants.{}.grants.{key} gives to commands; keep it elsewhere",
                     secret.display(),
