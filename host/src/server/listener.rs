@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,9 @@ use crate::wire::socket;
 const BACKLOG: i32 = 1024;
 /// How long a connection is silent before its peer's machine is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Bytes that the kernel takes ahead of what it can send. Without a bound it takes megabytes, of which the client would have to
+/// read a third within `write-timeout` before the host learns that it reads at all.
+const AHEAD: u32 = 128 * 1024;
 /// First and longest pause after an accept that failed for want of something, such as descriptors.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -71,15 +74,6 @@ impl Listening {
         match self {
             Listening::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Replies are gathered before they are sent, so waiting to gather more only delays them.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-                }
-                // A peer whose machine is gone says nothing; only asking finds out.
-                let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
-                if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
-                    tracing::debug!(%peer, %error, "cannot set keep-alive");
-                }
                 Ok((socket::Socket::Tcp(stream), Origin::Tcp(peer)))
             }
             Listening::Unix(listener, _) => {
@@ -91,9 +85,15 @@ impl Listening {
     }
 }
 
+/// A socket that listens on an address. Linux hands these options on to each connection, which so needs no calls of its own.
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    // Replies are gathered before they are sent, so waiting to gather more only delays them.
+    socket.set_tcp_nodelay(true)?;
+    // A peer whose machine is gone says nothing; only asking finds out.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))?;
+    socket.set_tcp_notsent_lowat(AHEAD)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -128,5 +128,46 @@ pub async fn accept(
                 back_off = (back_off * 2).min(LONGEST_BACK_OFF);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::task::{Context, Poll, Waker};
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// A connection, as the host has it and as its client has it.
+    async fn connection() -> (socket::Socket, std::net::TcpStream) {
+        let listening = Listening::open(&Endpoint::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let client = std::net::TcpStream::connect(listening.place().unwrap()).unwrap();
+        (listening.accept().await.unwrap().0, client)
+    }
+
+    #[tokio::test]
+    async fn connections_have_the_options_of_their_listener() {
+        let (socket::Socket::Tcp(stream), _client) = connection().await else { panic!("not TCP") };
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE / 4);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), AHEAD);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_is_heard_of_soon() {
+        let (host, mut client) = connection().await;
+        let mut sent = 0;
+        while let Poll::Ready(written) = host.poll_write(&mut Context::from_waker(Waker::noop()), &[b'x'; 16 * 1024]) {
+            sent += written.unwrap();
+        }
+        assert!(sent > AHEAD as usize);
+        client.read_exact(&mut [0; AHEAD as usize]).unwrap();
+        let written = tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| host.poll_write(cx, b"x"))).await;
+        assert_eq!(written.expect("it has read enough").unwrap(), 1);
     }
 }
