@@ -35,9 +35,9 @@ pub fn open() {
     OUTBOX.set(Some(Outbox::default()));
 }
 
-/// Whether a reply to a line that came at `asked` is to wait, in which case it is sent by [`end_round`]. Never so on a
+/// Has a reply to a line that came at `asked` wait until [`end_round`]. False where it is to be sent at once, as always on a
 /// thread without an outbox.
-pub fn takes(wire: &Arc<Wire>, asked: Instant) -> bool {
+pub fn defer(wire: &Arc<Wire>, asked: Instant) -> bool {
     hurry(asked);
     OUTBOX.with_borrow_mut(|outbox| {
         let Some(outbox) = outbox.as_mut().filter(|outbox| outbox.has_sent && outbox.waiting.len() < MOST) else {

@@ -153,7 +153,7 @@ impl Wire {
             if output.waits || output.buffer.len() == output.sent {
                 return Ok(());
             }
-            output.waits = outbox::takes(self, asked);
+            output.waits = outbox::defer(self, asked);
             if output.waits {
                 return Ok(());
             }
@@ -204,10 +204,15 @@ impl Wire {
     /// Sends until no more than `keep` bytes are left. Fails when the client takes too long for it.
     pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
         let output = &mut *self.output();
+        let before = output.sent;
         if let Poll::Ready(sent) = self.poll_send(output, cx, keep) {
             sent?;
             output.settle(keep);
             return Poll::Ready(Ok(()));
+        }
+        if output.sent != before {
+            // Having read earns the client a new one. The kernel has room again only when it has read a good deal.
+            output.deadline = None;
         }
         output.drop_sent();
         if output.waits {
@@ -252,13 +257,47 @@ impl OutputState {
         }
     }
 
-    /// Lets go of what was sent where that is a buffer's worth. The deadline is for that: having got so far earns the client a
-    /// new one.
+    /// Lets go of what was sent where that is a buffer's worth.
     fn drop_sent(&mut self) {
         if self.sent > HIGH_WATER {
             self.buffer.drain(..self.sent);
             self.sent = 0;
-            self.deadline = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::config;
+
+    /// A client that reads steadily is not cut off because it takes long for a buffer's worth.
+    #[tokio::test]
+    async fn a_client_that_has_read_has_time_anew() {
+        let (here, mut client) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        SockRef::from(&here).set_send_buffer_size(4096).unwrap();
+        let here = tokio::net::UnixStream::from_std(here).unwrap();
+        let wire = Wire::new(here, "test", Arc::new(config::Server::default()));
+        wire.say(&"x".repeat(2 * HIGH_WATER));
+        let deadline_behind = async |sent| {
+            poll_fn(|cx| {
+                assert!(wire.poll_drain(cx, 0).is_pending(), "the socket has taken it all");
+                let output = wire.output();
+                if output.sent > sent { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let output = wire.output();
+            (output.sent, output.deadline.as_ref().expect("one is waited for").deadline())
+        };
+        let (sent, first) = deadline_behind(0).await;
+        client.read_exact(&mut vec![0; sent]).unwrap();
+        let (sent, second) = deadline_behind(sent).await;
+        assert!(sent < HIGH_WATER && second > first);
     }
 }
