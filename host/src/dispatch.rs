@@ -27,7 +27,7 @@ use crate::wire::{Gone, Wire, outbox};
 pub use batch::Batch;
 use batch::Found;
 use kept::{Kept, Shelf};
-use places::Places;
+use places::LinePlaces;
 
 /// What the audit file calls a line whose command there is not. The client reads no error line.
 const NOT_FOUND: &str = "not-found";
@@ -100,7 +100,7 @@ impl Dispatcher {
 
     /// Answers a line that is none of any command, `first` being its first word. It counts as one of its tenant's.
     pub fn refuse(&self, wire: &Wire, first: &str, failure: Failure, batch: &mut Batch<'_>) {
-        let may_run = batch.tenant(&self.tenant).is_none_or(|tenant| tenant.may_run_a_line());
+        let may_run = batch.tenant(&self.tenant).is_none_or(|tenant| tenant.admit_line());
         self.turn_away(wire, first, &if may_run { failure } else { too_many_lines() });
     }
 
@@ -125,7 +125,7 @@ impl Dispatcher {
             self.turn_away(wire, &name, &Failure::new(Code::Unavailable, "this service has been withdrawn"));
             return Ok(None);
         };
-        if !tenant.may_run_a_line() {
+        if !tenant.admit_line() {
             let failure = too_many_lines();
             self.turn_away(wire, &name, &failure);
             return Ok(Some(failure));
@@ -157,11 +157,11 @@ impl Dispatcher {
         let size = command.code.program.size(&self.host.sandbox);
         let mut began = now;
         // What the line before has left is taken or given back, whatever becomes of this one.
-        let admitted = match (command.health.put_aside(now), batch.take(tenant, size)) {
+        let admitted = match (command.health.pause_left(now), batch.take(tenant, size)) {
             (None, Some(places)) => Ok(places),
             (None, None) => {
                 batch.give_back();
-                let admitted = Places::take(&self.host.instances, tenant, size, wire).await?;
+                let admitted = LinePlaces::take(&self.host.instances, tenant, size, wire).await?;
                 // What it has waited is none of the line's time.
                 began = Instant::now();
                 admitted
@@ -223,10 +223,10 @@ impl Dispatcher {
         wire: &Arc<Wire>,
         call: Arc<Call>,
         account: Option<Account>,
-        places: Places,
+        places: LinePlaces,
         mut kept: Option<Kept>,
         batch: &mut Batch<'_>,
-    ) -> Result<(Option<Failure>, Places), Gone> {
+    ) -> Result<(Option<Failure>, LinePlaces), Gone> {
         let began = call.task.began;
         let command = &call.command;
         outbox::hurry(began);

@@ -287,8 +287,7 @@ fn attempt(pulse: &mut Pulse<'_>, program: &Program, call: &Arc<Call>) -> Option
     let Program::Command { attempt: Some(attempt), .. } = program else { return None };
     let (task, tries, tenant) = (&call.task, &call.command.tries, call.tenant());
     let is_kept = call.command.sidecar.instance == Lifetime::Connection;
-    if is_kept || tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || tries.holds_up() || !tries.is_worth_one()
-    {
+    if is_kept || tenant.cpu.overdrawn().is_some() || tenant.takes_turns() || tries.holds_up() || !tries.begin_line() {
         return None;
     }
     let time = cpu::YIELD_FROM.min(tenant.limits.cpu);

@@ -48,7 +48,8 @@ const ABORT_TIME: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot begin: the message says why, for whoever started it.
 pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
-    let mut stop = Stop { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
+    let mut stop =
+        StopSignals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
     let mut hang_up = watch(SignalKind::hangup())?;
     // Loading many commands for the first time takes a while; whoever has changed their mind need not wait for it.
     let mut server = tokio::select! {
@@ -74,12 +75,12 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
 }
 
 /// The signals that end the host.
-struct Stop {
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     /// Waits until it is asked for.
     async fn asked(&mut self) {
         tokio::select! {
@@ -314,7 +315,7 @@ impl Server {
 
     /// Lets the lines that run come to their end, for as long as the configuration says, and then cuts them off; at once when
     /// it is asked to stop again.
-    async fn drain(self, mut stop: Stop) {
+    async fn drain(self, mut stop: StopSignals) {
         let time = self.connections.settings().drain_timeout;
         tracing::info!(connections = self.connections.count(), at_most = ?time, "draining");
         self.connections.notices.drain();

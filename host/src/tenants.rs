@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 
 pub use gate::{Gate, Pass};
-pub use share::{MemoryInUse, Part, Place, Places, Shares, share};
+pub use share::{MemoryInUse, Part, Place, Quota, Shares, share};
 pub use threads::Threads;
 
 use crate::config::{self, Config, Limits, Mode};
@@ -44,7 +44,7 @@ pub struct Tenant {
     /// What one of its invocations may use, and all of them together.
     pub limits: Limits,
     /// Places of its child processes.
-    pub children: Places,
+    pub children: Quota,
     /// Places of lines that run or wait to.
     pub admissions: Arc<Gate>,
     /// Places of lines that run.
@@ -156,8 +156,8 @@ impl Tenant {
         !self.is_alone.load(Ordering::Relaxed) && self.cpu.is_busy()
     }
 
-    /// Whether one more line may be run now, which counts as run then.
-    pub fn may_run_a_line(&self) -> bool {
+    /// Counts a line that is to be run, where one more may be now. False where that is too many in a second.
+    pub fn admit_line(&self) -> bool {
         self.lines.as_ref().is_none_or(|lines| lines.try_take(1.0, Instant::now()))
     }
 
@@ -395,14 +395,14 @@ mod tests {
             tenant
         };
         let first = follower();
-        assert!(first.cpu.overdrawn().is_none() && first.may_run_a_line());
+        assert!(first.cpu.overdrawn().is_none() && first.admit_line());
         // A line that began before the reload goes on.
         known.cpu.charge(HOUR, Instant::now());
         known.lines.as_ref().unwrap().charge(HOUR.as_secs_f64(), Instant::now());
         for tenant in [first, follower()] {
             let debt = tenant.cpu.overdrawn().expect("it is in debt");
             assert!(debt > HOUR / 3 && debt < HOUR, "{debt:?}");
-            assert!(tenant.cpu.is_busy() && !tenant.may_run_a_line());
+            assert!(tenant.cpu.is_busy() && !tenant.admit_line());
         }
     }
 }

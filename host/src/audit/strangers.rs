@@ -54,7 +54,7 @@ impl Strangers {
         if !state.by_listener.contains_key(listener) {
             state.by_listener.insert(listener.to_owned(), Seen::default());
         }
-        let is_told = state.by_listener.get_mut(listener).is_some_and(Seen::is_told);
+        let is_told = state.by_listener.get_mut(listener).is_some_and(Seen::count);
         Turned { is_told, is_first }
     }
 
@@ -69,7 +69,8 @@ impl Strangers {
 }
 
 impl Seen {
-    fn is_told(&mut self) -> bool {
+    /// Counts one more. Returns whether it has a record of its own.
+    fn count(&mut self) -> bool {
         if self.told < MAX_TOLD {
             self.told += 1;
             return true;

@@ -43,15 +43,15 @@ async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Al
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&cancelled));
     let (root, relative, bound) = (root.to_owned(), relative.to_owned(), task.tenant().limits.digest_size);
-    let account = Hashing { task, cancelled };
+    let payer = Hashing { task, cancelled };
     let job = Job::in_place(part.hash_jobs.clone(), &part.threads, move || {
         let (opened, used) = cpu::measure_aside(|| open_regular(&root, &relative, bound));
-        account.charge(used);
+        payer.charge(used);
         let (mut file, size) = opened?;
         let reader = if size >= AHEAD_FROM { threads.reader() } else { None };
-        let hash_chunks = |chunks| hash(chunks, Hasher::new(algorithm), bound, &account);
-        let hashed = reader.and_then(|_place| Ahead::scope(&mut file, &account, hash_chunks));
-        hashed.unwrap_or_else(|| hash(Direct::new(&mut file), Hasher::new(algorithm), bound, &account))
+        let hash_chunks = |chunks| hash(chunks, Hasher::new(algorithm), bound, &payer);
+        let hashed = reader.and_then(|_place| Ahead::scope(&mut file, &payer, hash_chunks));
+        hashed.unwrap_or_else(|| hash(Direct::new(&mut file), Hasher::new(algorithm), bound, &payer))
     });
     // The job ends early only when the host is going down.
     job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned())))
@@ -71,15 +71,15 @@ fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64),
 }
 
 /// Reads to the end, however the file changes meanwhile, but never beyond the bound.
-fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, account: &impl Account) -> Result<Vec<u8>, Error> {
+fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, payer: &impl Payer) -> Result<Vec<u8>, Error> {
     let mut total = 0;
-    while account.may_go_on() {
+    while payer.may_go_on() {
         let (read, used) = cpu::measure_aside(|| {
             let chunk = chunks.next()?;
             hasher.update(chunk);
             io::Result::Ok(chunk.len())
         });
-        account.charge(used);
+        payer.charge(used);
         match read {
             Ok(0) => return Ok(hasher.finish()),
             Ok(read) => {
@@ -95,7 +95,7 @@ fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, account: &impl 
 }
 
 /// On whose account a job goes.
-trait Account {
+trait Payer {
     /// Whether there is anybody left who wants the result and may have it.
     fn may_go_on(&self) -> bool;
     /// Adds CPU time that was used.
@@ -108,7 +108,7 @@ struct Hashing {
     cancelled: Arc<AtomicBool>,
 }
 
-impl Account for Hashing {
+impl Payer for Hashing {
     fn may_go_on(&self) -> bool {
         !self.cancelled.load(Ordering::Relaxed) && self.task.cpu_left().is_some()
     }
@@ -216,7 +216,7 @@ mod tests {
     /// An account without end, or one that is at its end.
     struct Test(bool);
 
-    impl Account for Test {
+    impl Payer for Test {
         fn may_go_on(&self) -> bool {
             self.0
         }
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn a_cancelled_or_endless_job_ends() {
         let hasher = || Hasher::new(Algorithm::Sha1);
-        let direct = |bound, account: &Test| hash(Direct::new(io::repeat(0)), hasher(), bound, account);
-        let ahead = |bound, account: &Test| {
-            Ahead::scope(&mut io::repeat(0), account, |chunks| hash(chunks, hasher(), bound, account)).unwrap()
+        let direct = |bound, payer: &Test| hash(Direct::new(io::repeat(0)), hasher(), bound, payer);
+        let ahead = |bound, payer: &Test| {
+            Ahead::scope(&mut io::repeat(0), payer, |chunks| hash(chunks, hasher(), bound, payer)).unwrap()
         };
         assert!(direct(u64::MAX, &Test(false)).is_err());
         assert!(ahead(u64::MAX, &Test(false)).is_err());
@@ -251,7 +251,7 @@ mod tests {
     #[derive(Default)]
     struct Sum(AtomicU64);
 
-    impl Account for Sum {
+    impl Payer for Sum {
         fn may_go_on(&self) -> bool {
             true
         }
@@ -312,12 +312,12 @@ mod tests {
 
     #[test]
     fn what_is_read_ahead_has_the_same_hash() {
-        let account = &Test(true);
+        let payer = &Test(true);
         let hasher = || Hasher::new(Algorithm::Sha256);
         for (left, fails) in [(0, false), (1, false), (1_000_007, false), (1_000_007, true)] {
             let odd = || Odd { left, fails };
-            let direct = hash(Direct::new(odd()), hasher(), u64::MAX, account);
-            let ahead = Ahead::scope(&mut odd(), account, |chunks| hash(chunks, hasher(), u64::MAX, account));
+            let direct = hash(Direct::new(odd()), hasher(), u64::MAX, payer);
+            let ahead = Ahead::scope(&mut odd(), payer, |chunks| hash(chunks, hasher(), u64::MAX, payer));
             match (direct, ahead.unwrap()) {
                 (Ok(direct), Ok(ahead)) if !fails => assert_eq!(direct, ahead),
                 (Err(Error::Io(direct)), Err(Error::Io(ahead))) if fails => assert_eq!(direct, ahead),

@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Call;
 use crate::sandbox::{Stop, cpu};
-use crate::tenants::{Place, Places, Threads};
+use crate::tenants::{Place, Quota, Threads};
 
 /// A piece of work under way. Dropping it gives up what has not begun; what has begun comes to its end, and has its place
 /// until then.
@@ -34,7 +34,7 @@ impl<T: Send + 'static> Job<T> {
     }
 
     /// Begins, as soon as one of the places is free, work that looks after its account itself.
-    pub fn in_place(places: Places, threads: &Arc<Threads>, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+    pub fn in_place(places: Quota, threads: &Arc<Threads>, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
         let (result, done) = channel();
         let work = move |place: Place| {
             // What nobody wants any more is dropped here, which may block as long as the work itself: it closes files.

@@ -18,7 +18,7 @@ use crate::policy::{Access, Denial};
 use crate::sandbox::{Stop, cpu};
 use arguments::Arguments;
 pub use child::Child;
-use child::Places;
+use child::ChildPlaces;
 
 /// How long a spawn waits for a place among the children of its tenant and of all: as long as it takes to reap those just
 /// killed, which still hold theirs.
@@ -53,7 +53,7 @@ impl Host for ObjectView<'_> {
         let Ok(place) = tokio::time::timeout(PLACE_TIME, place).await else {
             return Ok(Err(Error::TooManyChildren));
         };
-        let places = Places::new(line, place);
+        let places = ChildPlaces::new(line, place);
         let access = Access::Process { program: program.clone(), args: args.clone() };
         // Beforehand, for the line may end while it is under way.
         let is_new = self.call.ledger.used(access.clone());

@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::Host;
 use super::kept::{Keeper, Shelf};
-use super::places::Places;
+use super::places::LinePlaces;
 use crate::engine::{Pulse, Size};
 use crate::registry::Command;
 use crate::sandbox::cpu;
@@ -43,7 +43,7 @@ pub struct Found {
 
 /// The places of a line that has ended.
 struct Reserved {
-    places: Places,
+    places: LinePlaces,
     ended: Option<Instant>,
 }
 
@@ -94,13 +94,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes the places for another line, where they are what that needs.
-    pub fn take(&mut self, tenant: &Arc<Tenant>, size: Size) -> Option<Places> {
+    pub fn take(&mut self, tenant: &Arc<Tenant>, size: Size) -> Option<LinePlaces> {
         let Reserved { places, .. } = self.reserved.take()?;
         (size == Size::Small && places.are_of(tenant)).then_some(places)
     }
 
     /// Keeps the places of a line that has ended just now, unless somebody may be waiting for one of them.
-    pub fn keep(&mut self, places: Places) {
+    pub fn keep(&mut self, places: LinePlaces) {
         let is_wanted = places.are_wanted() || self.host.instances.available_permits() == 0;
         self.reserved = (!is_wanted).then(|| Reserved { places, ended: cpu::last_end() });
     }
@@ -128,8 +128,8 @@ mod tests {
         }
     }
 
-    fn places(tenant: &Arc<Tenant>, host: &Host) -> Places {
-        Places::for_test(tenant, &host.instances).expect("they are free")
+    fn places(tenant: &Arc<Tenant>, host: &Host) -> LinePlaces {
+        LinePlaces::for_test(tenant, &host.instances).expect("they are free")
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::tenants::{self, Pass, Place, Tenant};
 use crate::wire::{Gone, Wire};
 
 /// A line's places among those admitted and those running of its tenant, and in the pools.
-pub struct Places {
+pub struct LinePlaces {
     /// Whose they are.
     tenant: Arc<Tenant>,
     _admission: Pass,
@@ -19,7 +19,7 @@ pub struct Places {
     large: Option<Place>,
 }
 
-impl Places {
+impl LinePlaces {
     /// Takes a place among the tenant's lines, then one in the pool. Where all are taken it waits for as long as an
     /// invocation may take; where as many wait as may, the answer is `overloaded` at once. Fails itself only when the client
     /// is gone.
@@ -28,7 +28,7 @@ impl Places {
         tenant: &Arc<Tenant>,
         size: Size,
         wire: &Wire,
-    ) -> Result<Result<Places, Failure>, Gone> {
+    ) -> Result<Result<LinePlaces, Failure>, Gone> {
         let Ok(admission) = Arc::clone(&tenant.admissions).try_acquire_owned() else {
             return overloaded("too many commands are running; try again");
         };
@@ -38,16 +38,16 @@ impl Places {
             && let Some(large) = large.clone().map_or(Some(None), |large| large.try_acquire().map(Some))
         {
             let tenant = Arc::clone(tenant);
-            return Ok(Ok(Places { tenant, _admission: admission, _slot: slot, _instance: instance, large }));
+            return Ok(Ok(LinePlaces { tenant, _admission: admission, _slot: slot, _instance: instance, large }));
         }
         // On the heap, for few lines wait.
-        Box::pin(Places::wait(instances, tenant, admission, large, wire)).await
+        Box::pin(LinePlaces::wait(instances, tenant, admission, large, wire)).await
     }
 
     /// Those of a small command, if they are free.
     #[cfg(test)]
-    pub fn for_test(tenant: &Arc<Tenant>, instances: &Arc<Semaphore>) -> Option<Places> {
-        Some(Places {
+    pub fn for_test(tenant: &Arc<Tenant>, instances: &Arc<Semaphore>) -> Option<LinePlaces> {
+        Some(LinePlaces {
             tenant: Arc::clone(tenant),
             _admission: Arc::clone(&tenant.admissions).try_acquire_owned().ok()?,
             _slot: Arc::clone(&tenant.slots).try_acquire_owned().ok()?,
@@ -70,9 +70,9 @@ impl Places {
         instances: &Arc<Semaphore>,
         tenant: &Arc<Tenant>,
         admission: Pass,
-        large: Option<tenants::Places>,
+        large: Option<tenants::Quota>,
         wire: &Wire,
-    ) -> Result<Result<Places, Failure>, Gone> {
+    ) -> Result<Result<LinePlaces, Failure>, Gone> {
         let places = async {
             let slot = Arc::clone(&tenant.slots).acquire_owned().await;
             let large = match large {
@@ -81,7 +81,7 @@ impl Places {
             };
             let instance = Arc::clone(instances).acquire_owned().await.ok()?;
             let tenant = Arc::clone(tenant);
-            Some(Places { tenant, _admission: admission, _slot: slot, _instance: instance, large })
+            Some(LinePlaces { tenant, _admission: admission, _slot: slot, _instance: instance, large })
         };
         wire.flush().await?;
         tokio::select! {
@@ -95,6 +95,6 @@ impl Places {
     }
 }
 
-fn overloaded(why: &str) -> Result<Result<Places, Failure>, Gone> {
+fn overloaded(why: &str) -> Result<Result<LinePlaces, Failure>, Gone> {
     Ok(Err(Failure::new(Code::Overloaded, why)))
 }

@@ -22,7 +22,7 @@ pub struct Health {
 
 impl Health {
     /// How long the command is put aside for, if it is.
-    pub fn put_aside(&self, now: Instant) -> Option<Duration> {
+    pub fn pause_left(&self, now: Instant) -> Option<Duration> {
         if self.traps.load(Ordering::Relaxed) < TRAPS {
             return None;
         }
@@ -41,7 +41,7 @@ impl Health {
     ///
     /// Lines that began before it was put aside, and trap while it is, do not count: they are of the same burst.
     pub fn trapped(&self, now: Instant) -> Option<Duration> {
-        if self.put_aside(now).is_some() {
+        if self.pause_left(now).is_some() {
             return None;
         }
         let traps = self.traps.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -67,21 +67,21 @@ mod tests {
         for _ in 1..TRAPS {
             assert_eq!(health.trapped(began), None, "they were not in a row");
         }
-        assert_eq!(health.put_aside(began), None);
+        assert_eq!(health.pause_left(began), None);
         assert_eq!(health.trapped(began), Some(FIRST_PAUSE));
-        assert_eq!(health.put_aside(began), Some(FIRST_PAUSE));
+        assert_eq!(health.pause_left(began), Some(FIRST_PAUSE));
         let later = began + FIRST_PAUSE;
-        assert_eq!(health.put_aside(later), None, "it gets another chance");
+        assert_eq!(health.pause_left(later), None, "it gets another chance");
         assert_eq!(health.trapped(later), Some(2 * FIRST_PAUSE));
         assert_eq!(health.trapped(later), None, "it is of the same burst");
-        assert_eq!(health.put_aside(later), Some(2 * FIRST_PAUSE));
+        assert_eq!(health.pause_left(later), Some(2 * FIRST_PAUSE));
         let mut now = later;
         for _ in 0..40 {
             now += LONGEST_PAUSE;
             health.trapped(now);
         }
-        assert_eq!(health.put_aside(now), Some(LONGEST_PAUSE));
+        assert_eq!(health.pause_left(now), Some(LONGEST_PAUSE));
         health.ended_well();
-        assert_eq!(health.put_aside(now), None);
+        assert_eq!(health.pause_left(now), None);
     }
 }

@@ -185,11 +185,12 @@ impl State {
         let Some(jobs) = self.waiting.get_mut(&job.tenant) else { return };
         let before = jobs.iter().position(|other| other.path == job.path).and_then(|place| jobs.remove(place));
         if let Some(before) = before {
-            self.is_awaited_no_more(&before);
+            self.stop_awaiting(&before);
         }
     }
 
-    fn is_awaited_no_more(&mut self, job: &Job) {
+    /// The job's tenant does not wait for what comes of it any more.
+    fn stop_awaiting(&mut self, job: &Job) {
         if let Some(waiting) = self.under_way.get_mut(&job.hash) {
             waiting.remove(&job.tenant);
             if waiting.is_empty() {
@@ -206,7 +207,7 @@ impl State {
                 self.running.remove(&job.tenant);
             }
         }
-        self.is_awaited_no_more(job);
+        self.stop_awaiting(job);
         if let Err(fault) = result {
             if self.faults.len() >= MAX_FAULTS {
                 self.faults.clear();

@@ -26,8 +26,8 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// Whether a line is worth a try now.
-    pub fn is_worth_one(&self) -> bool {
+    /// Counts a line that begins. Returns whether it is worth a try.
+    pub fn begin_line(&self) -> bool {
         let untried = self.untried.load(Ordering::Relaxed);
         if untried > 0 {
             self.untried.store(untried - 1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_command_that_waits_is_tried_less_and_less() {
         let tries = Tries::default();
-        let lines_to_the_next = || (1..).find(|_| tries.is_worth_one()).expect("there is another");
+        let lines_to_the_next = || (1..).find(|_| tries.begin_line()).expect("there is another");
         let pauses: Vec<u32> =
             std::iter::repeat_with(lines_to_the_next).inspect(|_| tries.ended(true)).take(13).collect();
         assert_eq!(pauses[..5], [1, 1, 2, 4, 8]);

@@ -19,11 +19,11 @@ const PASSED_OVER: u32 = 8;
 
 thread_local! {
     /// There is one on each event loop.
-    static SHELF: RefCell<Option<Shelf>> = const { RefCell::new(None) };
+    static STOCK: RefCell<Option<Stock>> = const { RefCell::new(None) };
 }
 
 #[derive(Default)]
-struct Shelf {
+struct Stock {
     ready: Option<Ready>,
     /// Tries since it was made, none of which had a use for it.
     passed_over: u32,
@@ -43,32 +43,32 @@ fn is_same(weak: &Weak<Command>, command: &Arc<Command>) -> bool {
 
 /// Has this thread make instances ahead.
 pub fn open() {
-    SHELF.set(Some(Shelf::default()));
+    STOCK.set(Some(Stock::default()));
 }
 
 /// Takes the instance that is ready for a line of this command, if there is one.
 pub fn take(command: &Arc<Command>) -> Option<Trial> {
-    SHELF.with_borrow_mut(|shelf| {
-        let shelf = shelf.as_mut()?;
-        shelf.passed_over = shelf.passed_over.saturating_add(1);
-        Some(shelf.ready.take_if(|ready| is_same(&ready.command, command))?.trial)
+    STOCK.with_borrow_mut(|stock| {
+        let stock = stock.as_mut()?;
+        stock.passed_over = stock.passed_over.saturating_add(1);
+        Some(stock.ready.take_if(|ready| is_same(&ready.command, command))?.trial)
     })
 }
 
 /// Takes note that a line of this command was tried with success, so that its next is worth an instance.
 pub fn want(command: &Arc<Command>) {
-    SHELF.with_borrow_mut(|shelf| {
-        let Some(shelf) = shelf else { return };
-        let has_room = shelf.ready.is_none() || shelf.passed_over > PASSED_OVER;
-        if has_room && shelf.wanted.as_ref().is_none_or(|wanted| !is_same(wanted, command)) {
-            shelf.wanted = Some(Arc::downgrade(command));
+    STOCK.with_borrow_mut(|stock| {
+        let Some(stock) = stock else { return };
+        let has_room = stock.ready.is_none() || stock.passed_over > PASSED_OVER;
+        if has_room && stock.wanted.as_ref().is_none_or(|wanted| !is_same(wanted, command)) {
+            stock.wanted = Some(Arc::downgrade(command));
         }
     });
 }
 
 /// Makes the instance that is wanted. Called before the loop waits.
 pub fn prepare() {
-    let Some(command) = SHELF.with_borrow_mut(|shelf| shelf.as_mut()?.wanted.take()?.upgrade()) else { return };
+    let Some(command) = STOCK.with_borrow_mut(|stock| stock.as_mut()?.wanted.take()?.upgrade()) else { return };
     let Program::Command { attempt: Some(attempt), .. } = &command.code.program else { return };
     // First, for the pool has room for one.
     put(None);
@@ -81,7 +81,7 @@ pub fn prepare() {
 /// Lets go of an instance whose command nobody has any more.
 pub fn let_go() {
     let went = |ready: &Ready| ready.command.strong_count() == 0;
-    if SHELF.with_borrow(|shelf| shelf.as_ref().and_then(|shelf| shelf.ready.as_ref()).is_some_and(went)) {
+    if STOCK.with_borrow(|stock| stock.as_ref().and_then(|stock| stock.ready.as_ref()).is_some_and(went)) {
         put(None);
     }
 }
@@ -89,21 +89,21 @@ pub fn let_go() {
 /// Whether one is ready.
 #[cfg(test)]
 pub fn has_any() -> bool {
-    SHELF.with_borrow(|shelf| shelf.as_ref().is_some_and(|shelf| shelf.ready.is_some()))
+    STOCK.with_borrow(|stock| stock.as_ref().is_some_and(|stock| stock.ready.is_some()))
 }
 
 /// Whether one of this command is ready.
 #[cfg(test)]
 pub fn has(command: &Arc<Command>) -> bool {
     let is_of_it = |ready: &Ready| is_same(&ready.command, command);
-    SHELF.with_borrow(|shelf| shelf.as_ref().and_then(|shelf| shelf.ready.as_ref()).is_some_and(is_of_it))
+    STOCK.with_borrow(|stock| stock.as_ref().and_then(|stock| stock.ready.as_ref()).is_some_and(is_of_it))
 }
 
-/// Replaces what is ready, which is dropped once the shelf is not in use.
+/// Replaces what is ready, which is dropped once the stock is not in use.
 fn put(ready: Option<Ready>) {
-    let _before = SHELF.with_borrow_mut(|shelf| {
-        let shelf = shelf.as_mut()?;
-        shelf.passed_over = 0;
-        std::mem::replace(&mut shelf.ready, ready)
+    let _before = STOCK.with_borrow_mut(|stock| {
+        let stock = stock.as_mut()?;
+        stock.passed_over = 0;
+        std::mem::replace(&mut stock.ready, ready)
     });
 }

@@ -12,7 +12,7 @@ use super::entrance::{Entrance, Origin};
 use super::failures::Failures;
 use super::handshake::{Arrival, Handshake, Refused};
 use super::notices::Notices;
-use super::places::{Full, Holder, Place, Places};
+use super::places::{ConnectionPlaces, Full, Holder, Place};
 use super::tokens::Tokens;
 use crate::config;
 use crate::dispatch::{Dispatcher, Host};
@@ -44,11 +44,11 @@ pub struct Connections {
     /// Who has shown wrong tokens.
     pub failures: Failures,
     /// Places of those that still have to show whose they are.
-    pub handshakes: Arc<Places>,
+    pub handshakes: Arc<ConnectionPlaces>,
     /// Turns of handshakes that compute.
     pub turns: Arc<Semaphore>,
     /// Places of those that have.
-    served: Arc<Places>,
+    served: Arc<ConnectionPlaces>,
     settings: ArcSwap<config::Server>,
     refusals: Semaphore,
     /// Places of records of refused clients that wait to be taken.

@@ -10,7 +10,7 @@ use crate::lock::lock;
 
 /// Who has a place. Only those are kept who have one, so there are never more of them than places.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct ConnectionPlaces {
     taken: Mutex<HashMap<Arc<Holder>, Taken>>,
 }
 
@@ -45,7 +45,7 @@ struct Taken {
 /// A place, on several accounts at once. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Place {
-    places: Arc<Places>,
+    places: Arc<ConnectionPlaces>,
     /// Shared with all others that have a place on the same account.
     holders: Box<[Arc<Holder>]>,
 }
@@ -59,7 +59,7 @@ pub struct Full {
     pub first: bool,
 }
 
-impl Places {
+impl ConnectionPlaces {
     /// Takes a place on all of these accounts, each with the most that it may have, or on none.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_on_all_accounts_or_on_none() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnectionPlaces::default());
         let first = places.take([(source(1), 1), (Holder::Everyone, MANY)]).unwrap();
         assert_eq!(places.take([(source(1), 1), (Holder::Everyone, MANY)]).unwrap_err().holder, source(1));
         assert_eq!(places.take([(source(2), 1), (Holder::Everyone, 1)]).unwrap_err().holder, Holder::Everyone);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_those_who_left() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnectionPlaces::default());
         let held: Vec<Place> = (0..50).map(|last| places.take([(source(last), 1)]).unwrap()).collect();
         assert_eq!(places.lock().len(), 50);
         drop(held);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn refusals_are_worth_one_warning_until_somebody_gets_in() {
-        let places = Arc::new(Places::default());
+        let places = Arc::new(ConnectionPlaces::default());
         let ask = || places.take([(Holder::Tenant("a".into()), 1)]);
         let place = ask().unwrap();
         assert!(ask().unwrap_err().first);

@@ -80,8 +80,8 @@ impl Shares {
     }
 
     /// Places for the children of a tenant that may have so many.
-    pub fn children(&self, most: usize) -> Places {
-        Places { all: Arc::clone(&self.children), own: Arc::new(Gate::new(most)) }
+    pub fn children(&self, most: usize) -> Quota {
+        Quota { all: Arc::clone(&self.children), own: Arc::new(Gate::new(most)) }
     }
 
     /// Bytes that a tenant may have in memories and tables.
@@ -96,13 +96,13 @@ impl Shares {
 
     /// The part of one tenant of `tenants`. What it has taken of the part that it had `before` counts on.
     pub fn part(&self, limits: &Limits, tenants: usize, before: Option<&Part>) -> Part {
-        let places = |all: &Arc<Gate>, own: usize, before: Option<&Places>| match before {
+        let places = |all: &Arc<Gate>, own: usize, before: Option<&Quota>| match before {
             // They are of the same host, whose own number does not change.
             Some(before) => {
                 before.resize(own);
                 before.clone()
             }
-            None => Places { all: Arc::clone(all), own: Arc::new(Gate::new(own)) },
+            None => Quota { all: Arc::clone(all), own: Arc::new(Gate::new(own)) },
         };
         let hash_jobs = limits.hash_jobs.unwrap_or_else(|| share(self.most_hash_jobs, tenants));
         let file_jobs = limits.file_jobs.unwrap_or_else(|| share(self.most_file_jobs, tenants));
@@ -125,19 +125,19 @@ impl Shares {
 /// One tenant's part. It is another when tenants come or go.
 pub struct Part {
     /// Places for hash jobs.
-    pub hash_jobs: Places,
+    pub hash_jobs: Quota,
     /// Places for file operations of WASI programs.
-    pub file_jobs: Places,
+    pub file_jobs: Quota,
     /// Where both are done.
     pub threads: Arc<Threads>,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
     /// Turns on the processors.
-    pub turns: Places,
+    pub turns: Quota,
     /// Places in the pool of large commands.
-    pub large: Places,
+    pub large: Quota,
     /// Places of instances that are kept between lines.
-    pub kept: Places,
+    pub kept: Quota,
     /// Commands that it may have.
     pub most_commands: usize,
 }
@@ -149,7 +149,7 @@ pub fn share(places: usize, tenants: usize) -> usize {
 
 /// Places of the whole host, and a tenant's own among them.
 #[derive(Clone)]
-pub struct Places {
+pub struct Quota {
     all: Arc<Gate>,
     own: Arc<Gate>,
 }
@@ -160,7 +160,7 @@ pub struct Place {
     _all: Pass,
 }
 
-impl Places {
+impl Quota {
     /// How many are free: of the whole host, and of the tenant's own.
     #[cfg(test)]
     pub fn free(&self) -> [usize; 2] {
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_place_is_free_or_not() {
         let all = Arc::new(Gate::new(2));
-        let places = |own| Places { all: Arc::clone(&all), own: Arc::new(Gate::new(own)) };
+        let places = |own| Quota { all: Arc::clone(&all), own: Arc::new(Gate::new(own)) };
         let (one, other, third) = (places(1), places(1), places(1));
         let taken = one.try_acquire();
         assert!(taken.is_some() && one.try_acquire().is_none());

@@ -28,10 +28,10 @@ pub struct Invocation<'a> {
     #[serde(flatten)]
     pub arguments: Words<'a>,
     pub grants: Vec<Named<'a>>,
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub more_grants: u64,
     pub denials: u64,
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub more_unmet: u64,
     pub outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +145,6 @@ pub enum Words<'a> {
     Hash(String),
 }
 
-fn is_none(count: &u64) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Builder};
 
-use super::Account;
+use super::Payer;
 use crate::sandbox::cpu;
 
 /// Bytes read at once: large enough that the system calls do not show beside the hashing.
@@ -58,11 +58,11 @@ struct Chunk {
 }
 
 impl Ahead {
-    /// Runs `work` with the chunks of a file, and returns when nobody reads it any more. The time that reading takes goes on
-    /// the account. `None`, with nothing read, where there is no thread to be had.
+    /// Runs `work` with the chunks of a file, and returns when nobody reads it any more. The time that reading takes
+    /// is charged to `payer`. `None`, with nothing read, where there is no thread to be had.
     pub fn scope<T>(
         file: &mut (impl Read + Send),
-        account: &(impl Account + Sync),
+        payer: &(impl Payer + Sync),
         work: impl FnOnce(Ahead) -> T,
     ) -> Option<T> {
         // Neither ever waits for room: there are no more chunks than that.
@@ -72,7 +72,7 @@ impl Ahead {
             let reader = move || {
                 for mut buffer in empty {
                     let (result, used) = cpu::measure_aside(|| read(file, &mut buffer));
-                    account.charge(used);
+                    payer.charge(used);
                     let is_last = !matches!(result, Ok(1..));
                     // Whoever has had enough does not listen any more.
                     let handed_over = hand_over.send(result.map(|filled| Chunk { buffer, filled }));

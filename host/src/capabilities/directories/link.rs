@@ -83,10 +83,10 @@ fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 Ok(wanted) => wanted,
                 Err(error) => return Ok((Err(error),)),
             };
-            if wanted.writes() && refuses_change(state, &fd, &path) {
+            if wanted.writes() && note_change(state, &fd, &path) {
                 return Ok((Err(ErrorCode::NotPermitted),));
             }
-            reads(state, &fd);
+            note_read(state, &fd);
             let opened = with_directory(state, &fd, move |directory| wanted.open(directory, Path::new(&path))).await?;
             Ok((match opened {
                 Ok(descriptor) => {
@@ -107,7 +107,7 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     define(types, "[method]descriptor.read-directory", |state, (fd,): (Handle,)| {
         Box::pin(async move {
-            reads(state, &fd);
+            note_read(state, &fd);
             let listing = with_directory(state, &fd, Listing::new).await?;
             Ok((match listing {
                 Ok(listing) => Ok(state.objects.push(listing)?),
@@ -127,15 +127,15 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 /// These are wasmtime's, laid to the directory's grant here.
 fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     forward(types, "stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
-        reads(state, &fd);
+        note_read(state, &fd);
         ([fd], move |files, [fd]| now(files.stat_at(fd, at, path)))
     })?;
     forward(types, "readlink-at", |state, (fd, path): (Handle, String)| {
-        reads(state, &fd);
+        note_read(state, &fd);
         ([fd], |files, [fd]| now(files.readlink_at(fd, path)))
     })?;
     forward(types, "metadata-hash-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
-        reads(state, &fd);
+        note_read(state, &fd);
         ([fd], move |files, [fd]| now(files.metadata_hash_at(fd, at, path)))
     })
 }
@@ -146,7 +146,7 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     type Times = (Handle, PathFlags, String, NewTimestamp, NewTimestamp);
     define(types, "[method]descriptor.set-times-at", |state, (fd, at, path, access, change): Times| {
         Box::pin(async move {
-            if refuses_change(state, &fd, &path) {
+            if note_change(state, &fd, &path) {
                 return Ok((Err(ErrorCode::NotPermitted),));
             }
             let (last_access, last_modification) = match (timespec(access), timespec(change)) {
@@ -161,28 +161,28 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })?;
     type Path1 = (Handle, String);
     forward(types, "create-directory-at", |state, (fd, path): Path1| {
-        refuses_change(state, &fd, &path);
+        note_change(state, &fd, &path);
         ([fd], |files, [fd]| now(files.create_directory_at(fd, path)))
     })?;
     forward(types, "remove-directory-at", |state, (fd, path): Path1| {
-        refuses_change(state, &fd, &path);
+        note_change(state, &fd, &path);
         ([fd], |files, [fd]| now(files.remove_directory_at(fd, path)))
     })?;
     forward(types, "unlink-file-at", |state, (fd, path): Path1| {
-        refuses_change(state, &fd, &path);
+        note_change(state, &fd, &path);
         ([fd], |files, [fd]| now(files.unlink_file_at(fd, path)))
     })?;
     forward(types, "symlink-at", |state, (fd, old, new): (Handle, String, String)| {
-        refuses_change(state, &fd, &new);
+        note_change(state, &fd, &new);
         ([fd], |files, [fd]| now(files.symlink_at(fd, old, new)))
     })?;
     forward(types, "rename-at", |state, (fd, old, to, new): (Handle, String, Handle, String)| {
-        let _ = refuses_change(state, &fd, &old) || refuses_change(state, &to, &new);
+        let _ = note_change(state, &fd, &old) || note_change(state, &to, &new);
         ([fd, to], |files, [fd, to]| now(files.rename_at(fd, old, to, new)))
     })?;
     type Link = (Handle, PathFlags, String, Handle, String);
     forward(types, "link-at", |state, (fd, at, old, to, new): Link| {
-        let _ = refuses_change(state, &fd, &old) || refuses_change(state, &to, &new);
+        let _ = note_change(state, &fd, &old) || note_change(state, &to, &new);
         ([fd, to], move |files, [fd, to]| now(files.link_at(fd, at, old, to, new)))
     })
 }
@@ -308,13 +308,13 @@ async fn with_directory<T: Send + 'static>(
 }
 
 /// Lays something that is done by way of a directory to its grant.
-fn reads(state: &State, fd: &Handle) {
+fn note_read(state: &State, fd: &Handle) {
     state.call.directories.mark(fd, false);
 }
 
-/// Whether the directory is read-only, and so refuses what is about to be changed at `path`: then the operator is told.
-/// What is not refused is laid to the directory's grant. A handle that is none is found out by what is done next.
-fn refuses_change(state: &State, fd: &Handle, path: &str) -> bool {
+/// Lays to the directory's grant what is about to be changed at `path`. Returns whether that is refused, because the directory
+/// is read-only; then the operator is told instead. A handle that is none is found out by what is done next.
+fn note_change(state: &State, fd: &Handle, path: &str) -> bool {
     let call = &state.call;
     match state.objects.get(fd) {
         Ok(Descriptor::Dir(directory)) if directory.perms == FsPerms::ReadOnly => {

@@ -50,19 +50,19 @@ struct Process {
     _files: Vec<OwnedFd>,
     /// On whose account it runs.
     task: Arc<Task>,
-    _places: Places,
+    _places: ChildPlaces,
 }
 
 /// The places of a child: among those of its line, and among those of its tenant and of all.
-pub(super) struct Places {
+pub(super) struct ChildPlaces {
     _line: ChildPlace,
     _tenant: Place,
 }
 
-impl Places {
+impl ChildPlaces {
     /// Those that were taken for a child.
-    pub(super) fn new(line: ChildPlace, tenant: Place) -> Places {
-        Places { _line: line, _tenant: tenant }
+    pub(super) fn new(line: ChildPlace, tenant: Place) -> ChildPlaces {
+        ChildPlaces { _line: line, _tenant: tenant }
     }
 }
 
@@ -76,7 +76,7 @@ impl Child {
     /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
     ///
     /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
-    pub(super) fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: Places) -> io::Result<Child> {
+    pub(super) fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: ChildPlaces) -> io::Result<Child> {
         let mut command = Command::new(program);
         command
             .args(args.words)
