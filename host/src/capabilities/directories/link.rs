@@ -40,29 +40,54 @@ type Returned<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<(T,)>> + Sen
 /// # Errors
 /// When one of them is not there to be replaced.
 pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    let replaced =
-        [(PREOPENS, "get-directories"), (TYPES, "[method]descriptor.open-at"), (ENVIRONMENT, "get-environment")];
-    for (interface, name) in replaced {
-        // Under a name that is not wasmtime's, a function would be an addition that nobody calls.
-        let added = linker.instance(interface)?.func_wrap(name, |_, (): ()| Ok(()));
-        wasmtime::ensure!(added.is_err(), "wasmtime offers no {interface}; this host was built for another version");
-    }
-    linker.allow_shadowing(true);
-    define(&mut linker.instance(PREOPENS)?, "get-directories", |state, (): ()| {
-        Box::pin(async { Ok((preopens(state).await?,)) })
+    replace(linker, PREOPENS, |interface| {
+        define(interface, "get-directories", |state, (): ()| Box::pin(async { Ok((preopens(state).await?,)) }))
     })?;
-    linker
-        .instance(ENVIRONMENT)?
-        .func_wrap("get-environment", |store, (): ()| Ok((environment(&store.data().call),)))?;
-    let types = &mut linker.instance(TYPES)?;
-    opening(types)?;
-    listing(types)?;
-    looking(types)?;
-    changing(types)?;
-    descriptors(types)?;
-    contents(types)?;
-    streams(types)?;
+    replace(linker, ENVIRONMENT, |interface| {
+        define(interface, "get-environment", |state, (): ()| {
+            let environment = environment(&state.call);
+            Box::pin(async { Ok((environment,)) })
+        })
+    })?;
+    replace(linker, TYPES, |types| {
+        opening(types)?;
+        listing(types)?;
+        looking(types)?;
+        changing(types)?;
+        descriptors(types)?;
+        contents(types)?;
+        streams(types)
+    })
+}
+
+/// An interface of which functions are replaced.
+struct Replaced<'a> {
+    interface: LinkerInstance<'a, State>,
+    /// Those that were.
+    names: Vec<String>,
+}
+
+/// Replaces functions of an interface, each of which must be there.
+fn replace(
+    linker: &mut Linker<State>,
+    interface: &str,
+    functions: impl FnOnce(&mut Replaced<'_>) -> wasmtime::Result<()>,
+) -> wasmtime::Result<()> {
+    let mut theirs = linker.clone();
+    linker.allow_shadowing(true);
+    let mut replaced = Replaced { interface: linker.instance(interface)?, names: Vec::new() };
+    functions(&mut replaced)?;
+    let names = replaced.names;
     linker.allow_shadowing(false);
+    for name in names {
+        // Under a name that is not wasmtime's, a function would be an addition that nobody calls, and wasmtime's own would stay
+        // within a program's reach.
+        let added = theirs.instance(interface)?.func_wrap(&name, |_, (): ()| Ok(()));
+        wasmtime::ensure!(
+            added.is_err(),
+            "wasmtime offers no `{name}` in {interface}; this host was built for another version"
+        );
+    }
     Ok(())
 }
 
@@ -75,7 +100,7 @@ fn environment(call: &Call) -> Vec<(String, String)> {
     variables
 }
 
-fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn opening(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     type Params = (Handle, PathFlags, String, OpenFlags, DescriptorFlags);
     define(types, "[method]descriptor.open-at", |state, (fd, at, path, flags, kind): Params| {
         Box::pin(async move {
@@ -100,8 +125,8 @@ fn opening(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     })
 }
 
-fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    types.resource("directory-entry-stream", ResourceType::host::<Listing>(), |mut store, listing| {
+fn listing(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
+    types.interface.resource("directory-entry-stream", ResourceType::host::<Listing>(), |mut store, listing| {
         store.data_mut().objects.delete(Resource::<Listing>::new_own(listing))?;
         Ok(())
     })?;
@@ -125,7 +150,7 @@ fn listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// These are wasmtime's, laid to the directory's grant here.
-fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn looking(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     forward(types, "stat-at", |state, (fd, at, path): (Handle, PathFlags, String)| {
         note_read(state, &fd);
         ([fd], move |files, [fd]| now(files.stat_at(fd, at, path)))
@@ -142,7 +167,7 @@ fn looking(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 
 /// Setting times is done here, for wasmtime would open the file. Other changes are wasmtime's; here they are told to the
 /// operator where the directory does not allow them.
-fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn changing(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     type Times = (Handle, PathFlags, String, NewTimestamp, NewTimestamp);
     define(types, "[method]descriptor.set-times-at", |state, (fd, at, path, access, change): Times| {
         Box::pin(async move {
@@ -188,7 +213,7 @@ fn changing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// What is done with a descriptor itself: wasmtime's, all of it.
-fn descriptors(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn descriptors(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     forward(types, "stat", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.stat(fd))))?;
     forward(types, "get-type", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.get_type(fd))))?;
     forward(types, "get-flags", |_, (fd,): (Handle,)| ([fd], |files, [fd]| now(files.get_flags(fd))))?;
@@ -209,7 +234,7 @@ fn descriptors(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// What is done with the contents of a file that is open: wasmtime's too.
-fn contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn contents(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     forward(types, "read", |_, (fd, length, offset): (Handle, u64, u64)| {
         ([fd], move |files, [fd]| now(files.read(fd, length, offset)))
     })?;
@@ -227,7 +252,7 @@ fn contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 /// Making a stream touches no file; it is read and written by way of ours.
-fn streams(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+fn streams(types: &mut Replaced<'_>) -> wasmtime::Result<()> {
     define(types, "[method]descriptor.read-via-stream", |state, (fd, offset): (Handle, u64)| {
         Box::pin(async move {
             let made = state.filesystem().read_via_stream(fd, offset);
@@ -262,7 +287,7 @@ fn wrapped<S: 'static + Send>(
 }
 
 fn define<P, T>(
-    interface: &mut LinkerInstance<'_, State>,
+    replaced: &mut Replaced<'_>,
     name: &str,
     function: for<'a> fn(&'a mut State, P) -> Returned<'a, T>,
 ) -> wasmtime::Result<()>
@@ -270,14 +295,15 @@ where
     P: ComponentNamedList + Lift + Send + 'static,
     (T,): ComponentNamedList + Lower + 'static,
 {
-    interface.func_wrap_async(name, move |mut store, params| {
+    replaced.names.push(name.to_owned());
+    replaced.interface.func_wrap_async(name, move |mut store, params| {
         Box::new(async move { function(store.data_mut(), params).await })
     })
 }
 
 /// Defines a function on descriptors that is wasmtime's, done in a job: `prepare` says with which descriptors, and what.
 fn forward<P, T, A, const N: usize>(
-    types: &mut LinkerInstance<'_, State>,
+    types: &mut Replaced<'_>,
     name: &str,
     prepare: fn(&State, P) -> ([Handle; N], A),
 ) -> wasmtime::Result<()>
@@ -287,7 +313,9 @@ where
     T: Send + 'static,
     (Answer<T>,): ComponentNamedList + Lower + 'static,
 {
-    types.func_wrap_async(&format!("[method]descriptor.{name}"), move |mut store, params| {
+    let name = format!("[method]descriptor.{name}");
+    types.names.push(name.clone());
+    types.interface.func_wrap_async(&name, move |mut store, params| {
         Box::new(async move {
             let (descriptors, act) = prepare(store.data(), params);
             theirs(store.data_mut(), descriptors, act).await
