@@ -205,14 +205,15 @@ impl Wire {
     pub fn poll_drain(&self, cx: &mut Context<'_>, keep: usize) -> Poll<Result<(), Gone>> {
         let output = &mut *self.output();
         let before = output.sent;
-        if let Poll::Ready(sent) = self.poll_send(output, cx, keep) {
-            sent?;
-            output.settle(keep);
-            return Poll::Ready(Ok(()));
-        }
+        let polled = self.poll_send(output, cx, keep);
         if output.sent != before {
             // Having read earns the client a new one. The kernel has room again only when it has read a good deal.
             output.deadline = None;
+        }
+        if let Poll::Ready(sent) = polled {
+            sent?;
+            output.settle(keep);
+            return Poll::Ready(Ok(()));
         }
         output.drop_sent();
         if output.waits {
@@ -295,9 +296,14 @@ mod tests {
             let output = wire.output();
             (output.sent, output.deadline.as_ref().expect("one is waited for").deadline())
         };
-        let (sent, first) = deadline_behind(0).await;
-        client.read_exact(&mut vec![0; sent]).unwrap();
-        let (sent, second) = deadline_behind(sent).await;
+        let (read, first) = deadline_behind(0).await;
+        client.read_exact(&mut vec![0; read]).unwrap();
+        let (sent, second) = deadline_behind(read).await;
         assert!(sent < HIGH_WATER && second > first);
+        // The same where a writer may go on before all is sent.
+        let reading = std::thread::spawn(move || client.read_exact(&mut vec![0; HIGH_WATER - read]).map(|()| client));
+        wire.below_high_water().await.unwrap();
+        assert!(wire.output().deadline.is_none());
+        reading.join().unwrap().unwrap();
     }
 }
