@@ -31,6 +31,7 @@ mod operation;
 mod ordering;
 mod process;
 mod process_grants;
+mod reloading;
 mod robustness;
 mod run;
 mod sandbox;

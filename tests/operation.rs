@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{Follower, HostBuilder, eventually, machine, pipe_into, quoted, wasmline};
+use crate::support::{Follower, HostBuilder, eventually, guests, machine, pipe_into, quoted, wasmline, wasmline_after};
 
 #[test]
 fn standard_output_has_the_readiness_lines_and_nothing_else() {
@@ -171,6 +172,27 @@ fn a_second_start_uses_the_compiled_commands() {
     });
     assert!(!first.is_empty(), "nothing was cached in {place}");
     assert_eq!(first, second, "what was compiled is used again, and not made anew");
+}
+
+#[test]
+fn a_cache_that_is_removed_is_made_again() {
+    let cache = tempfile::tempdir().expect("a directory");
+    let place = cache.path().join("cache");
+    let host = HostBuilder::new().env("WASMLINE_CACHE", &place.display().to_string()).without_cache_flag().start();
+    fs::remove_dir_all(&place).expect("it can be removed");
+    host.install("words.wasm", &fs::read(guests::fixture("words")).expect("the fixture is built"));
+    host.wait_for_log(&["commands loaded", "new=words"]);
+    assert_eq!(fs::metadata(&place).expect("the cache").permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_directory_that_is_gone_is_not_missed_by_who_names_absolute_paths() {
+    // As after a new release was put in the place of the one that the shell stands in.
+    let host = HostBuilder::new().after("mkdir gone && cd gone && rmdir ../gone").start();
+    host.connect().reply("echo fine").is(["fine"]);
+    host.reload();
+    let outcome = pipe_into(wasmline_after("mkdir gone && cd gone && rmdir ../gone").args(["check"]), "").exited(1);
+    assert!(outcome.err().contains("current directory") && outcome.err().contains("--config"), "{outcome}");
 }
 
 #[test]

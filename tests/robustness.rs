@@ -181,7 +181,7 @@ fn a_listener_goes_on_whose_replacement_cannot_be_opened() {
     host.edit_config(plain, "address = \"127.0.0.2:0\"");
     let log = host.reload();
     assert!(log.contains("no longer listening"), "{log}");
-    assert_eq!(host.listening_on().len(), 2);
+    eventually("the new one is announced", || host.listening_on().len() == 2);
     assert!(TcpStream::connect(host.address()).is_err(), "the old one accepts still");
     before.reply("echo on").is(["on"]);
 }
@@ -208,7 +208,8 @@ fn a_listener_that_is_in_the_way_of_its_replacement_is_not_given_up_in_vain() {
     drop(other);
     let log = host.reload();
     assert!(!log.contains("listener not"), "{log}");
-    assert_eq!(host.listening_on(), [host.address().to_string(), format!("0.0.0.0:{port}")]);
+    let places = [host.address().to_string(), format!("0.0.0.0:{port}")];
+    eventually("the new one is announced", || host.listening_on() == places);
     is_served();
 }
 

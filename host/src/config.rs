@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 pub use self::audit::{Arguments, Audit, Mode, OnFailure};
 pub use self::limits::Limits;
 pub use self::listener::{AN_ADDRESS, CertificateName, Endpoint, Listener, Proof, Tls};
-pub use self::load::{ConfigError, Document};
+pub use self::load::{ConfigError, Document, read_regular};
 use self::parts::Part;
 use self::raw::{RawConfig, RawIncluded};
 pub use self::server::{Server, cores};
@@ -85,8 +85,23 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, or does not say what it may; the text has the place.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let directory = env::current_dir()
-            .map_err(|error| ConfigError::Unfit(format!("the current directory is not to be had: {error}")))?;
+        // It may have been removed, which is none of the matter of those who name no path that begins there.
+        let needs_none = |path: Option<&PathBuf>| path.is_none_or(|path| path.is_absolute());
+        let directory = match env::current_dir() {
+            Ok(directory) => directory,
+            Err(_)
+                if path.is_some_and(Path::is_absolute)
+                    && needs_none(overrides.commands.as_ref())
+                    && needs_none(overrides.cache.as_ref()) =>
+            {
+                PathBuf::from("/")
+            }
+            Err(error) => {
+                return Err(ConfigError::Unfit(format!(
+                    "the current directory is not to be had: {error}; name absolute paths, `--config` first of all"
+                )));
+            }
+        };
         Self::load_in(&directory, path, overrides)
     }
 

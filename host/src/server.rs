@@ -1,5 +1,6 @@
 //! Listeners, connections and signals: from a configuration to a server that drains.
 
+mod announce;
 mod check;
 mod connections;
 mod entrance;
@@ -15,7 +16,7 @@ mod standing;
 mod tls;
 mod tokens;
 
-use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,12 +35,16 @@ use crate::machine::{self, Machine};
 use crate::registry::{Cache, Form, Registry, Watch};
 use crate::sandbox::{Sandbox, ready};
 use crate::tenants::{self, Refreshed, Shares, Strictness, Tenants};
+use announce::Announcer;
 pub use check::{check, foreign};
 use connections::Connections;
 use entrance::Entrance;
 use listener::{Listening, accept};
+use socket_file::FileId;
 use tokens::Tokens;
 
+/// How long reading the configuration may take.
+const READING_TIME: Duration = Duration::from_secs(30);
 /// How long connections get to let go of what they hold once the drain is over.
 const ABORT_TIME: Duration = Duration::from_secs(2);
 
@@ -47,7 +52,10 @@ const ABORT_TIME: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When it cannot begin: the message says why, for whoever started it.
-pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) -> Result<(), String> {
+pub async fn serve(
+    config: Config,
+    reload: impl Fn() -> Result<Config, String> + Clone + Send + 'static,
+) -> Result<(), String> {
     let mut stop =
         StopSignals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? };
     let mut hang_up = watch(SignalKind::hangup())?;
@@ -61,13 +69,12 @@ pub async fn serve(config: Config, reload: impl Fn() -> Result<Config, String>) 
             () = stop.asked() => break,
             _ = hang_up.recv() => {}
         }
-        server.reopen_audit().await;
-        match reload() {
-            Ok(config) => tokio::select! {
-                () = server.reload(config) => {}
-                () = stop.asked() => break,
-            },
-            Err(error) => tracing::error!(error, "configuration not reloaded; the old one stays"),
+        let reloaded = tokio::select! {
+            reloaded = server.hung_up(&reload) => reloaded,
+            () = stop.asked() => break,
+        };
+        if let Err(error) = reloaded {
+            tracing::error!(error, "configuration not reloaded; the old one stays");
         }
     }
     server.drain(stop).await;
@@ -102,7 +109,10 @@ struct Server {
     registry: Arc<Registry>,
     shares: Shares,
     doors: Vec<Door>,
+    announcer: Announcer,
     loops: Arc<Loops>,
+    /// The file that the configuration in force was read from, if there is one.
+    source: Option<PathBuf>,
     /// What cannot change while the host runs.
     started_with: config::Server,
     machine: Machine,
@@ -119,6 +129,8 @@ struct Door {
     /// Where it is, with the real port.
     place: String,
     entrance: Arc<ArcSwap<Entrance>>,
+    /// The file that was made for it, if it is a Unix socket.
+    file: Option<FileId>,
     stop: CancellationToken,
     /// Ends once its socket is closed. None where that has come about.
     accepting: Option<JoinHandle<()>>,
@@ -161,13 +173,16 @@ impl Server {
         let connections =
             Connections::new(host, Arc::clone(&loops), workers, config.server.clone(), Tokens::of(config));
         let connections = Arc::new(connections);
+        let announcer = Announcer::start().map_err(|error| format!("cannot start a thread: {error}"))?;
         let mut server = Server {
             connections,
             loading: Arc::default(),
             registry,
             shares,
             doors: Vec::new(),
+            announcer,
             loops,
+            source: config.source.clone(),
             started_with: config.server.clone(),
             machine,
             invocations,
@@ -205,14 +220,12 @@ impl Server {
     /// Announces a listener and accepts on it.
     fn listen(&mut self, listener: &Listener, listening: Listening, entrance: Entrance) {
         let place = entrance.listener.to_string();
-        // Whoever started the host may have stopped reading; that is no reason to stop serving.
-        if let Err(error) = writeln!(io::stdout(), "listening on {place}") {
-            tracing::warn!(%error, "cannot announce a listener on standard output");
-        }
+        self.announcer.announce(&place);
         tracing::info!(address = place, "listening");
         let entrance = Arc::new(ArcSwap::from_pointee(entrance));
+        let file = listening.file();
         let (stop, accepting) = self.accept(listening, &entrance);
-        self.doors.push(Door { listener: listener.clone(), place, entrance, stop, accepting });
+        self.doors.push(Door { listener: listener.clone(), place, entrance, file, stop, accepting });
     }
 
     /// Accepts on a socket until what it returns says stop.
@@ -226,16 +239,17 @@ impl Server {
         (stop, Some(self.loops.accepting().spawn(accept)))
     }
 
-    /// Takes over a new configuration. What cannot be taken over leaves the old in force, and the log says so.
-    async fn reload(&mut self, mut config: Config) {
+    /// Takes over a new configuration.
+    ///
+    /// # Errors
+    /// When it cannot be taken over; then the old one stays in force.
+    async fn reload(&mut self, mut config: Config) -> Result<(), String> {
+        if let (Some(file), None) = (&self.source, &config.source) {
+            // Without it the configuration would be the one that is built in, which grants nothing and keeps no records.
+            return Err(format!("{} is not there any more", file.display()));
+        }
         self.keep_what_needs_a_restart(&mut config);
-        let plan = match machine::plan(&config, &self.machine, self.invocations) {
-            Ok(plan) => plan,
-            Err(error) => {
-                tracing::error!(error, "configuration not reloaded; the old one stays");
-                return;
-            }
-        };
+        let plan = machine::plan(&config, &self.machine, self.invocations)?;
         if config.invocations() > self.invocations {
             let (room, wanted) = (self.invocations, config.invocations());
             tracing::warn!(
@@ -245,22 +259,13 @@ impl Server {
             );
         }
         // First what can fail, for what follows is visible at once.
-        if let Err(error) = self.reload_audit(&config).await {
-            tracing::error!(error, "configuration not reloaded; the old one stays");
-            return;
-        }
+        self.reload_audit(&config).await?;
+        self.source.clone_from(&config.source);
         self.shares = self.shares.planned(plan);
         let loading = Arc::clone(&self.loading);
         let _loading = loading.lock().await;
         let before = self.connections.host.tenants.load_full();
-        let loaded = load_tenants(&config, before, &self.registry, &self.shares, Strictness::Reload).await;
-        let tenants = match loaded {
-            Ok(tenants) => tenants,
-            Err(error) => {
-                tracing::error!(error, "configuration not reloaded; the old one stays");
-                return;
-            }
-        };
+        let tenants = load_tenants(&config, before, &self.registry, &self.shares, Strictness::Reload).await?;
         self.connections.host.tenants.store(Arc::new(tenants));
         self.loops.on_each(ready::let_go);
         self.connections.set_settings(config.server.clone());
@@ -268,6 +273,23 @@ impl Server {
         self.replace_listeners(&config).await;
         self.connections.notices.ring();
         tracing::info!("configuration reloaded");
+        Ok(())
+    }
+
+    /// Does what SIGHUP asks for: the audit file is opened anew, and the configuration read.
+    ///
+    /// # Errors
+    /// When that cannot be used; then the old one stays in force.
+    async fn hung_up(
+        &mut self,
+        reload: &(impl Fn() -> Result<Config, String> + Clone + Send + 'static),
+    ) -> Result<(), String> {
+        self.reopen_audit().await;
+        // Elsewhere, for a disk that does not answer must not keep the host from ending.
+        let reading = tokio::task::spawn_blocking(reload.clone());
+        let read = tokio::time::timeout(READING_TIME, reading);
+        let read = read.await.map_err(|_| format!("it could not be read within {READING_TIME:?}"))?;
+        self.reload(read.map_err(|error| error.to_string())??).await
     }
 
     /// Opens the audit file anew, which may have been moved aside: whatever becomes of the rest of a reload.

@@ -9,7 +9,7 @@ use rustix::process::{Signal, getuid};
 use tempfile::TempDir;
 
 use super::tenants;
-use crate::support::{Client, HostBuilder, pipe_into, program, quoted};
+use crate::support::{Client, HostBuilder, eventually, pipe_into, program, quoted};
 
 /// A path for a socket, in a directory that outlives the host.
 fn place() -> (TempDir, PathBuf) {
@@ -177,7 +177,7 @@ fn listeners_come_change_and_go_at_a_reload() {
     host.edit_config("[tenants.alice]", &format!("{listener}[tenants.alice]"));
     host.reload();
     assert_eq!(served_for(&path), "tenant alice");
-    assert_eq!(host.listening_on()[1], format!("unix:{}", path.display()));
+    eventually("it is announced", || host.listening_on().get(1) == Some(&format!("unix:{}", path.display())));
 
     // Its rules change and its socket stays: whoever is connected goes on, and nobody finds it closed.
     let mut before = Client::connect_unix(&path);

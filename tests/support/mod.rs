@@ -26,7 +26,7 @@ pub use certificates::{Authority, Certificate};
 pub use client::Client;
 pub use follower::Follower;
 pub use host::Host;
-pub use programs::{Outcome, nc, pipe_into, program, type_into, wasmline};
+pub use programs::{Outcome, nc, pipe_into, program, type_into, wasmline, wasmline_after};
 pub use session::Session;
 pub use trace::Trace;
 pub use wait::{COMPILING, PATIENCE, eventually, eventually_some, eventually_within, pause};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
 /// No way out, neither upwards, nor by a symbolic link, nor by the magic links of `/proc`.
 const CONFINED: ResolveFlags =
@@ -45,7 +45,10 @@ pub fn open_beneath(root: &Path, relative: &Path, flags: OFlags) -> Result<Owned
 /// # Errors
 /// When it does not; the host must not start then.
 pub fn self_test() -> Result<(), String> {
-    match openat2(CWD, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), CONFINED) {
+    // Of the root, which everybody may look into; the current directory is another's now and then.
+    let root = open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| format!("the root directory cannot be opened: {error}"))?;
+    match openat2(&root, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), CONFINED) {
         Err(rustix::io::Errno::XDEV) => Ok(()),
         Err(error) => Err(format!("this kernel cannot confine paths (openat2: {error}); Linux 5.6 or newer is needed")),
         Ok(_) => Err("this kernel does not confine paths: openat2 let `..` out of its root".to_owned()),

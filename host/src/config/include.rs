@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::load::{ConfigError, read_file};
+use super::load::{ConfigError, read_regular};
 
 /// Files that are read from all included directories.
 const MAX_FILES: usize = 10_000;
@@ -37,7 +37,8 @@ pub fn read(directories: &[PathBuf], base: &Path) -> Result<Vec<Included>, Confi
             if included.len() == MAX_FILES {
                 return Err(ConfigError::Unfit(format!("more than {MAX_FILES} files are included; put them together")));
             }
-            included.push(Included { bytes: read_file(&path, &path)?, path });
+            let bytes = read_regular(&path).map_err(|source| ConfigError::Unreadable { file: path.clone(), source })?;
+            included.push(Included { path, bytes });
         }
     }
     Ok(included)

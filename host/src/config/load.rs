@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -126,13 +128,38 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Reads a configuration file, which errors call `name`.
+/// Reads a configuration file, which errors call `name`. It may be a pipe: `--config <(…)`.
 pub fn read_file(path: &Path, name: &Path) -> Result<Vec<u8>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { file: name.to_owned(), source };
+    open_at_once(path)
+        .and_then(read_bounded)
+        .map_err(|source| ConfigError::Unreadable { file: name.to_owned(), source })
+}
+
+/// Reads a file that the configuration names. It must be a regular one, for another might have the host wait for ever.
+///
+/// # Errors
+/// When it is something else, longer than 1 MiB, or cannot be read.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_at_once(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    read_bounded(file)
+}
+
+/// Opens a file without waiting for whoever writes it: a pipe that nobody writes is empty.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    // What somebody does write may take its time.
+    fcntl_setfl(&file, fcntl_getfl(&file)?.difference(OFlags::NONBLOCK))?;
+    Ok(file)
+}
+
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable(io::Error::other(format!("it is longer than {MAX_FILE} bytes"))));
+        return Err(io::Error::other(format!("it is longer than {MAX_FILE} bytes")));
     }
     Ok(bytes)
 }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -38,24 +39,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be made, or when anybody but the host's user could write into it: code from there is executed.
     pub fn open(directory: &Path, bound: u64, form: Form) -> Result<Cache, String> {
-        let complain = |what: String| format!("cache directory {}: {what}", directory.display());
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| complain(format!("cannot be made: {error}")))?;
-        let metadata = std::fs::metadata(directory).map_err(|error| complain(error.to_string()))?;
-        let user = rustix::process::geteuid().as_raw();
-        if metadata.uid() != user {
-            return Err(complain(format!("belongs to user {}, not to the host's user {user}", metadata.uid())));
-        }
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(complain(format!(
-                "is open to others (mode {:o}); name a directory of the host's own, or if this one is, run: chmod 700 {}",
-                metadata.permissions().mode() & 0o777,
-                directory.display()
-            )));
-        }
+        make_private(directory)?;
         let cache = Cache { directory: directory.to_owned(), bound, form };
         cache.sweep();
         Ok(cache)
@@ -71,6 +55,8 @@ impl Cache {
         match entry.is_whole() {
             Ok(true) => entry.load(engine).map(Some),
             Ok(false) => Ok(None),
+            // The machine's want of something is no fault of the entry's.
+            Err(error) if is_passing(&error) => Err(Fault::Machine(format!("its code cannot be read: {error}"))),
             Err(error) => {
                 tracing::warn!(entry = %entry.code.display(), %error, "cache entry is damaged; compiling again");
                 entry.remove();
@@ -90,7 +76,15 @@ impl Cache {
     /// The reason why the file does not compile, or why the disk does not take its code.
     pub fn compile(&self, engine: &Engine, hash: blake3::Hash, wasm: &[u8]) -> Result<(), Fault> {
         let disk = |error: io::Error| Fault::Machine(format!("its code cannot be stored: {error}"));
-        let fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(&self.directory).map_err(disk)?.into_temp_path();
+        let fresh = match fresh_in(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Somebody has emptied the place where caches are.
+                make_private(&self.directory).map_err(Fault::Machine)?;
+                fresh_in(&self.directory)
+            }
+            made => made,
+        };
+        let fresh = fresh.map_err(disk)?.into_temp_path();
         compile(wasm, self.form, &fresh)?;
         let entry = self.entry(engine, hash);
         entry.store(fresh).map_err(disk)?;
@@ -159,14 +153,14 @@ impl Entry {
     }
 
     /// Whether the entry is there, with the bytes that were written. An error means that it is damaged.
-    fn is_whole(&self) -> Result<bool, String> {
+    fn is_whole(&self) -> io::Result<bool> {
         let sum = match std::fs::read_to_string(&self.sum) {
             Ok(sum) => sum,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error),
         };
-        if hash_of(&self.code).map_err(|error| error.to_string())?.to_hex().as_str() != sum {
-            return Err("its bytes are not the ones that were written".to_owned());
+        if hash_of(&self.code)?.to_hex().as_str() != sum {
+            return Err(io::Error::other("its bytes are not the ones that were written"));
         }
         // Its age is how long ago it was used; a file system that does not keep it makes the cache less clever, no more.
         if let Ok(file) = std::fs::File::open(&self.code) {
@@ -183,11 +177,9 @@ impl Entry {
         // and both lie in a directory that nobody but the host's user can write into, checked when it was opened. Nothing
         // changes an entry in place, it is only replaced by a rename, so the mapping stays what it is.
         let component = unsafe { Component::deserialize_file(engine, &self.code) };
-        component.map_err(|error| {
-            match error.chain().any(|cause| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>()) {
-                true => Fault::Machine(format!("its code cannot be loaded: {error:#}")),
-                false => Fault::File(format!("is more than this host runs: {error:#}")),
-            }
+        component.map_err(|error| match error.chain().any(|cause| cause.is::<io::Error>() || cause.is::<Errno>()) {
+            true => Fault::Machine(format!("its code cannot be loaded: {error:#}")),
+            false => Fault::File(format!("is more than this host runs: {error:#}")),
         })
     }
 
@@ -196,7 +188,7 @@ impl Entry {
         let sum = hash_of(&fresh)?;
         fresh.persist(&self.code).map_err(|error| error.error)?;
         let directory = self.sum.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        let mut file = fresh_in(directory)?;
         io::Write::write_all(&mut file, sum.to_hex().as_bytes())?;
         file.persist(&self.sum).map_err(|error| error.error)?;
         Ok(())
@@ -207,6 +199,42 @@ impl Entry {
         let _ = std::fs::remove_file(&self.sum);
         let _ = std::fs::remove_file(&self.code);
     }
+}
+
+/// Makes a directory that nobody but the host's user can read or change, unless it is there.
+///
+/// # Errors
+/// When it cannot be made, or is open to others; the text says what to do.
+fn make_private(directory: &Path) -> Result<(), String> {
+    let complain = |what: String| format!("cache directory {}: {what}", directory.display());
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| complain(format!("cannot be made: {error}")))?;
+    let metadata = std::fs::metadata(directory).map_err(|error| complain(error.to_string()))?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(complain(format!("belongs to user {}, not to the host's user {user}", metadata.uid())));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(complain(format!(
+            "is open to others (mode {:o}); name a directory of the host's own, or if this one is, run: chmod 700 {}",
+            metadata.permissions().mode() & 0o777,
+            directory.display()
+        )));
+    }
+    Ok(())
+}
+
+/// A new file in the cache, which is swept away where nobody came to give it its name.
+fn fresh_in(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(FRESH).tempfile_in(directory)
+}
+
+/// Whether reading may well succeed a while later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR))
 }
 
 /// The BLAKE3 of a file, which is read piece by piece: code may have hundreds of MiB.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
 use super::entrance::{Entrance, Origin};
-use super::socket_file::{self, SocketFile};
+use super::socket_file::{self, FileId, SocketFile};
 use crate::config::Endpoint;
 use crate::wire::socket;
 
@@ -69,6 +69,14 @@ impl Listening {
                 .map(|address| address.to_string())
                 .map_err(|error| format!("cannot listen: {error}")),
             Listening::Unix(_, file) => Ok(format!("unix:{}", file.path().display())),
+        }
+    }
+
+    /// The file that was made for it, if it is a Unix socket.
+    pub fn file(&self) -> Option<FileId> {
+        match self {
+            Listening::Tcp(_) => None,
+            Listening::Unix(_, file) => Some(file.id().clone()),
         }
     }
 

@@ -13,6 +13,7 @@ impl Server {
     /// to go stay as long as a new one cannot be opened, for they may be what it was meant to replace.
     pub(super) async fn replace_listeners(&mut self, config: &Config) {
         let (going, new) = self.change_what_stays(config);
+        self.open_what_was_lost().await;
         let has_tenant = |door: &Door| door.listener.is_for_one_of(|name| config.tenants.contains_key(name));
         let (mut going, ended): (Vec<Door>, Vec<Door>) = going.into_iter().partition(has_tenant);
         // Where nobody can be served any more there is nothing to go on with.
@@ -44,6 +45,36 @@ impl Server {
             }
         }
         (old, new)
+    }
+
+    /// Opens those anew whose file somebody has removed: nobody finds them any more. Who is connected stays so.
+    async fn open_what_was_lost(&mut self) {
+        for mut door in std::mem::take(&mut self.doors) {
+            if door.file.as_ref().is_some_and(|file| !file.is_there()) {
+                door.shut().await;
+                if !self.reopen(&mut door) {
+                    continue;
+                }
+                tracing::warn!(address = door.place, "somebody had removed the socket; listening again");
+            }
+            self.doors.push(door);
+        }
+    }
+
+    /// Has a listener that was shut accept again, with the rules that it has.
+    fn reopen(&self, door: &mut Door) -> bool {
+        match self.open_place(&door.endpoint()) {
+            Ok(listening) => {
+                door.file = listening.file();
+                (door.stop, door.accepting) = self.accept(listening, &door.entrance);
+                true
+            }
+            Err(error) => {
+                tracing::error!(address = door.place, error, "no longer listening");
+                door.entrance.store(Arc::new(Entrance::closed(&door.place)));
+                false
+            }
+        }
     }
 
     /// Opens the new listeners, and says whether that went well with all of them. Of those that are to go it shuts what has
@@ -95,16 +126,9 @@ impl Server {
     /// Goes on with listeners that were to go.
     fn keep(&mut self, going: Vec<Door>) {
         for mut door in going {
-            if door.accepting.is_none() {
-                // Its place was needed, in vain.
-                match self.open_place(&door.endpoint()) {
-                    Ok(listening) => (door.stop, door.accepting) = self.accept(listening, &door.entrance),
-                    Err(error) => {
-                        tracing::error!(address = door.place, error, "no longer listening");
-                        door.entrance.store(Arc::new(Entrance::closed(&door.place)));
-                        continue;
-                    }
-                }
+            // Its place may have been needed, in vain.
+            if door.accepting.is_none() && !self.reopen(&mut door) {
+                continue;
             }
             tracing::error!(
                 address = door.place,

@@ -29,6 +29,11 @@ impl SocketFile {
     pub fn path(&self) -> &Path {
         &self.made.path
     }
+
+    /// Which file it is.
+    pub fn id(&self) -> &FileId {
+        &self.made
+    }
 }
 
 /// Listens on a path. A socket that is there already and that nobody listens on is replaced; anything else stays.
@@ -129,8 +134,8 @@ impl Drop for Lock {
 }
 
 /// A file that was made at a path, to tell it from another that is there later.
-#[derive(Debug)]
-struct FileId {
+#[derive(Debug, Clone)]
+pub struct FileId {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -141,7 +146,8 @@ impl FileId {
         FileId { path: path.to_owned(), device: found.dev(), inode: found.ino() }
     }
 
-    fn is_there(&self) -> bool {
+    /// Whether it is what lies at its path.
+    pub fn is_there(&self) -> bool {
         let same = |found: fs::Metadata| found.dev() == self.device && found.ino() == self.inode;
         fs::symlink_metadata(&self.path).is_ok_and(same)
     }

@@ -69,8 +69,9 @@ fn verifier(file: &Path, provider: Arc<CryptoProvider>) -> Result<Arc<dyn Client
 }
 
 fn private_key(keys: &dyn KeyProvider, file: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let key = PrivateKeyDer::from_pem_file(file).map_err(|error| match error {
-        pem::Error::NoItemsFound if is_encrypted(file) => unusable("key", file, "it is encrypted; decrypt it"),
+    let bytes = config::read_regular(file).map_err(|error| unusable("key", file, error))?;
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match error {
+        pem::Error::NoItemsFound if is_encrypted(&bytes) => unusable("key", file, "it is encrypted; decrypt it"),
         pem::Error::NoItemsFound => unusable("key", file, "no private key is in it"),
         error => unusable("key", file, error),
     })?;
@@ -83,14 +84,14 @@ fn private_key(keys: &dyn KeyProvider, file: &Path) -> Result<PrivateKeyDer<'sta
 }
 
 /// Whether there is an encrypted key in a file, which is none to the library.
-fn is_encrypted(file: &Path) -> bool {
-    std::fs::read_to_string(file).is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"))
+fn is_encrypted(bytes: &[u8]) -> bool {
+    str::from_utf8(bytes).is_ok_and(|text| text.contains("BEGIN ENCRYPTED PRIVATE KEY"))
 }
 
 /// All certificates in a file; there is at least one.
 fn certificates(name: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
+    let bytes = config::read_regular(file).map_err(|error| unusable(name, file, error))?;
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if certificates.is_empty() => Err(unusable(name, file, "no certificate is in it")),
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(unusable(name, file, error)),
