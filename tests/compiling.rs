@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    COMPILING, Client, Host, HostBuilder, components, eventually, eventually_within, guests, machine, pipe_into,
-    wasmline,
+    COMPILING, Client, Host, HostBuilder, components, eventually, eventually_some, eventually_within, guests, machine,
+    pipe_into, wasmline,
 };
 
 /// A component that takes the compiler long enough to be met at work.
@@ -15,10 +15,6 @@ fn slow() -> Vec<u8> {
     let body = "local.get 0 i64.const 3 i64.mul i64.const 7 i64.add local.set 0 ".repeat(40);
     let function = format!("(func (param i64) (result i64) {body} local.get 0)");
     components::command(&[components::MEMORY, components::REALLOC, components::RUN, &function.repeat(3000)])
-}
-
-fn built(name: &str) -> Vec<u8> {
-    fs::read(guests::fixture(name)).expect("the fixture is built")
 }
 
 /// A host with an empty cache of its own and two tenants, whose directories come with it.
@@ -34,18 +30,12 @@ fn two_tenants(builder: HostBuilder) -> (Host, PathBuf, PathBuf) {
 
 /// The compiling children of a host.
 fn compilers(host: &Host) -> Vec<Pid> {
-    let compiling = machine::processes_with("compile-for-host");
-    let children = machine::children(host.pid()).into_iter().filter(|pid| compiling.contains(pid));
+    let children = machine::children_with(host.pid(), "compile-for-host").into_iter();
     children.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)).collect()
 }
 
 fn the_compiler(host: &Host) -> Pid {
-    let mut found = None;
-    eventually("the compiler runs", || {
-        found = compilers(host).first().copied();
-        found.is_some()
-    });
-    found.expect("it was waited for")
+    eventually_some("the compiler runs", || compilers(host).first().copied())
 }
 
 fn signal(pid: Pid, signal: Signal) {
@@ -60,10 +50,10 @@ fn a_slow_compilation_holds_up_nobody() {
     // It is not slow now: it stands still.
     signal(compiler, Signal::STOP);
     let mut client = Client::connect(host.addresses()[1]);
-    guests::install(&other, "words.wasm", &built("words"));
+    guests::install(&other, "words.wasm", &guests::fixture_bytes("words"));
     eventually("another tenant's command is taken up meanwhile", || client.reply("words a").lines == ["[a]"]);
     // The same tenant's other commands change, too, as far as they need no compiler.
-    guests::install(&mine, "again.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
+    guests::install(&mine, "again.wasm", &guests::command_bytes("echo"));
     let mut client = host.connect();
     eventually("its own command as well", || client.reply("again a").lines == ["a"]);
     client.reply("slow").is(["Command not found."]);
@@ -101,7 +91,7 @@ fn a_compiler_ends_with_its_host() {
 
 #[test]
 fn a_file_cut_short_anywhere_leaves_the_old_version_serving() {
-    let whole = built("words");
+    let whole = guests::fixture_bytes("words");
     let mut builder = HostBuilder::new();
     let names: Vec<String> = (0..64).map(|part| format!("words{part}")).collect();
     for name in &names {
@@ -121,9 +111,8 @@ fn a_file_cut_short_anywhere_leaves_the_old_version_serving() {
 #[test]
 fn code_compiled_elsewhere_is_refused() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
-    let cache = fs::read_dir(host.files().join("cache")).expect("the cache").flatten();
-    let native = cache.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "cwasm"));
-    guests::install(&mine, "native.wasm", &fs::read(native.expect("echo was compiled")).expect("it can be read"));
+    let native = machine::code_in(host.files().join("cache")).pop().expect("echo was compiled");
+    guests::install(&mine, "native.wasm", &fs::read(native).expect("it can be read"));
     let line = host.wait_for_log(&["refused", "native.wasm"]);
     assert!(line.contains("compiled ahead of time") && line.contains("give the .wasm"), "{line}");
     host.connect().reply("native").is(["Command not found."]);
@@ -140,7 +129,7 @@ fn a_full_disk_is_told_and_comes_right() {
     let ballast = ballast.join("ballast");
     let written = fs::write(&ballast, vec![1; 4 << 20]);
     assert!(written.is_err(), "the disk is full now");
-    host.install("words.wasm", &built("words"));
+    host.install("words.wasm", &guests::fixture_bytes("words"));
     let line = host.wait_for_log(&["refused", "words.wasm", "cannot be stored"]);
     assert!(line.contains("No space left"), "{line}");
     let mut client = host.connect();
@@ -227,7 +216,7 @@ fn from_rename_to_first_reply() {
     let (host, mine, _) = two_tenants(HostBuilder::new());
     // Some 100 KiB, a tenth of it code that is compiled.
     let padded = |tag: u8| {
-        let component = built("words");
+        let component = guests::fixture_bytes("words");
         let padding = (100 << 10) - component.len().min(100 << 10);
         components::with_custom_section(&component, &vec![tag; padding])
     };

@@ -1,15 +1,10 @@
 //! A command is a file: what is copied, replaced, renamed or deleted takes effect without a restart and without harm.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::{Client, HostBuilder, components, eventually, guests, machine};
-
-fn built(name: &str) -> Vec<u8> {
-    fs::read(guests::fixture(name)).expect("the fixture is built")
-}
 
 fn answers(client: &mut Client, request: &str, reply: &str) -> bool {
     client.reply(request).lines == [reply]
@@ -25,13 +20,13 @@ fn files_come_and_go() {
     let host = HostBuilder::new().start();
     let mut client = host.connect();
     client.reply("words a").is(["Command not found."]);
-    host.install("words.wasm", &built("words"));
+    host.install("words.wasm", &guests::fixture_bytes("words"));
     soon(&mut client, "words a", "[a]");
     fs::rename(host.commands().join("words.wasm"), host.commands().join("terms.wasm")).expect("it can be renamed");
     soon(&mut client, "terms a", "[a]");
     client.reply("words a").is(["Command not found."]);
     // Replaced by a wholly different one.
-    host.install("terms.wasm", &built("counter"));
+    host.install("terms.wasm", &guests::fixture_bytes("counter"));
     soon(&mut client, "terms", "1");
     fs::remove_file(host.commands().join("terms.wasm")).expect("it can be removed");
     soon(&mut client, "terms", "Command not found.");
@@ -47,7 +42,7 @@ fn a_command_that_went_is_not_held_on_to() {
     }
     let mapped = || machine::times_mapped(host.pid(), &HostBuilder::shared_cache());
     let before = mapped();
-    host.install("words.wasm", &built("words"));
+    host.install("words.wasm", &guests::fixture_bytes("words"));
     soon(&mut clients[0], "words a", "[a]");
     // By itself, so that an instance is made for the next.
     let made = || host.log().matches("made ahead of its line command=words").count();
@@ -100,7 +95,7 @@ fn a_sidecar_is_read_with_its_command() {
 
 #[test]
 fn a_bad_version_leaves_the_old_one_serving() {
-    let whole = built("words");
+    let whole = guests::fixture_bytes("words");
     let host = HostBuilder::new().fixture("words").start();
     let mut client = host.connect();
     // One after the other, faster than they can settle; tests/compiling.rs has each of them looked at.
@@ -110,13 +105,13 @@ fn a_bad_version_leaves_the_old_one_serving() {
     }
     host.wait_for_log(&["refused", "words.wasm"]);
     client.reply("words a").is(["[a]"]);
-    host.install("words.wasm", &built("counter"));
+    host.install("words.wasm", &guests::fixture_bytes("counter"));
     soon(&mut client, "words", "1");
 }
 
 #[test]
 fn a_file_that_is_still_being_written_is_left_alone() {
-    let whole = built("words");
+    let whole = guests::fixture_bytes("words");
     let host = HostBuilder::new().start();
     let mut client = host.connect();
     let mut file = fs::File::create(host.commands().join("words.wasm")).expect("a file can be made");
@@ -132,9 +127,9 @@ fn a_file_that_is_still_being_written_is_left_alone() {
 fn hidden_and_temporary_files_are_none_of_its_business() {
     let host = HostBuilder::new().start();
     for name in [".words.wasm", "words.wasm.part", "words.wasm~", "Words.wasm", "words"] {
-        host.install(name, &built("words"));
+        host.install(name, &guests::fixture_bytes("words"));
     }
-    host.install("marker.wasm", &built("words"));
+    host.install("marker.wasm", &guests::fixture_bytes("words"));
     let mut client = host.connect();
     soon(&mut client, "marker a", "[a]");
     for name in [".words", "words.wasm", "Words", "words"] {
@@ -154,8 +149,8 @@ fn the_directory_itself_may_go_and_come_back() {
             client.line() == "Command not found."
         });
         fs::create_dir(host.commands()).expect("the directory can be made");
-        host.install("echo.wasm", &fs::read(guests::command("echo")).expect("echo is built"));
-        host.install("words.wasm", &built("words"));
+        host.install("echo.wasm", &guests::command_bytes("echo"));
+        host.install("words.wasm", &guests::fixture_bytes("words"));
         eventually("its commands are back", || {
             client.send("words a\n");
             client.line() == "[a]"
@@ -209,14 +204,14 @@ fn replacements_under_load_lose_no_reply() {
         })
         .collect();
     let versions = [
-        built("words"),
-        components::with_custom_section(&built("words"), &[1]),
-        components::with_custom_section(&built("words"), &[2]),
+        guests::fixture_bytes("words"),
+        components::with_custom_section(&guests::fixture_bytes("words"), &[1]),
+        components::with_custom_section(&guests::fixture_bytes("words"), &[2]),
     ];
     for round in 0..10_000 {
         host.install("words.wasm", &versions[round % versions.len()]);
     }
-    host.install("words.wasm", &built("counter"));
+    host.install("words.wasm", &guests::fixture_bytes("counter"));
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         assert!(client.join().expect("no reply was lost") > 0);
@@ -230,7 +225,7 @@ fn a_line_runs_on_the_version_that_it_began_with() {
     let mut old = host.connect();
     old.send("readback\nfirst\n");
     old.expect("got: first\n");
-    host.install("readback.wasm", &built("counter"));
+    host.install("readback.wasm", &guests::fixture_bytes("counter"));
     host.wait_for_log(&["commands loaded", "new=readback"]);
     host.connect().reply("readback").is(["1"]);
     old.send("second\n.\n");
@@ -251,10 +246,5 @@ fn one_compiled_copy_serves_two_tenants() {
     let other = &mut Client::connect(host.addresses()[1]);
     other.send("mine a\n");
     other.expect("[a]\n");
-    assert_eq!(compiled(&cache), 2, "`echo` and one copy of `words`");
-}
-
-fn compiled(cache: &Path) -> usize {
-    let entries = fs::read_dir(cache).expect("the cache is there").flatten();
-    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm")).count()
+    assert_eq!(machine::code_in(&cache).len(), 2, "`echo` and one copy of `words`");
 }

@@ -55,7 +55,7 @@ fn what_is_no_program_is_said() {
     };
     refused(b"(module)", "is text");
     refused(b"", "is empty");
-    refused(&fs::read(guests::command("echo")).expect("built")[..5000], "is damaged");
+    refused(&guests::command_bytes("echo")[..5000], "is damaged");
     refused(&components::core_module_without_start(), "no program of WASI preview 1");
     inspect(&dir.path().join("none.wasm"), &[]).exited(1).says(&["none.wasm", "No such file"]);
 }

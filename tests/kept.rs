@@ -54,7 +54,7 @@ fn another_command_that_comes_leaves_it_alone() {
     assert_eq!(count(&mut client, ""), 1);
     // The directory is read anew, more than once.
     for name in ["first", "second"] {
-        let wasm = fs::read(guests::fixture("words")).expect("a fixture");
+        let wasm = guests::fixture_bytes("words");
         guests::install(&host.commands(), &format!("{name}.wasm"), &wasm);
         eventually_within(COMPILING, "it is served", || host.connect().reply(format!("{name} x")).lines == ["[x]"]);
     }

@@ -93,7 +93,7 @@ fn another_commands_settings_are_not_seen() {
 #[test]
 fn a_description_in_the_file_serves_where_there_is_no_summary() {
     let described = |text: &str| {
-        let mut bytes = fs::read(guests::fixture("words")).expect("the fixture is built");
+        let mut bytes = guests::fixture_bytes("words");
         let section = [b"\x0bdescription", text.as_bytes()].concat();
         bytes.extend([0, u8::try_from(section.len()).expect("a short section")]);
         bytes.extend(section);

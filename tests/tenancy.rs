@@ -317,14 +317,11 @@ const MAY_SEE_AND_STOP: &str = "[tenants.default.grants.tasks]\nlist = true\nsto
 
 /// The number that `ps` shows beside the command.
 fn number(client: &mut Client, command: &str) -> String {
-    let mut found = None;
-    eventually(&format!("{command:?} runs"), || {
+    eventually_some(&format!("{command:?} runs"), || {
         let lines = client.reply("ps").lines;
         let line = lines.iter().find(|line| line.ends_with(command));
-        found = line.and_then(|line| line.split_whitespace().next().map(str::to_owned));
-        found.is_some()
-    });
-    found.expect("it was waited for")
+        line.and_then(|line| line.split_whitespace().next().map(str::to_owned))
+    })
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn two_hundred_megabytes_of_custom_sections() {
     let builder =
         HostBuilder::new().without_cache_flag().server(&format!("cache = {}", quoted(&cache.path().join("c"))));
     Siege::of(builder).withstands(|siege| {
-        let words = fs::read(guests::fixture("words")).expect("the fixture is built");
+        let words = guests::fixture_bytes("words");
         siege.host.install("fat.wasm", &components::with_custom_section(&words, &vec![b'x'; 200_000_000]));
         // It may serve or be refused with a reason; meanwhile nobody may notice.
         let mut other = Client::connect(siege.other());
@@ -63,7 +63,7 @@ fn files_that_take_long_to_read() {
                 .expect("a header");
             fs::rename(aside, commands.join(format!("a{number}.wasm"))).expect("it can be renamed");
         }
-        let words = fs::read(guests::fixture("words")).expect("the fixture is built");
+        let words = guests::fixture_bytes("words");
         siege.host.install("zz.wasm", &words);
         eventually_within(COMPILING, "the last is served", || siege.connect().reply("zz a").lines == ["[a]"]);
         for number in 0..3 {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::{Client, Host, HostBuilder, eventually, guests, machine, pause, quoted};
+use crate::support::{Client, Host, HostBuilder, PATIENCE, eventually, guests, machine, pause, quoted, some_within};
 
 /// How much more memory the host may keep than it had, in KiB. What comes back from an attack is not each single page: the
 /// allocator and the instances' slots keep what they may need again.
@@ -113,7 +113,6 @@ impl Siege {
         self.other_is_served();
         self.other_hashes();
         eventually("the attacker's tenant is served as well", || self.connect().is_served());
-        let mut after = self.footprint();
         let same = |after: &Footprint| {
             after.descriptors <= before.descriptors
                 && after.children <= before.children
@@ -121,14 +120,9 @@ impl Siege {
                 && after.tasks <= before.tasks
                 && after.memory_kib <= before.memory_kib + KEPT_KIB
         };
-        for _ in 0..6000 {
-            if same(&after) {
-                return;
-            }
-            pause(Duration::from_millis(10));
-            after = self.footprint();
-        }
-        panic!("it is not what it was: {after:?} instead of {before:?}");
+        let mut after = None;
+        let restored = some_within(PATIENCE, || same(after.insert(self.footprint())).then_some(()));
+        assert!(restored.is_some(), "it is not what it was: {after:?} instead of {before:?}");
     }
 
     #[track_caller]

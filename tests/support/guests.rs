@@ -14,6 +14,18 @@ pub fn fixture(name: &str) -> PathBuf {
     built("WASMLINE_TEST_FIXTURES", "fixtures", name)
 }
 
+/// The bytes of a shipped command.
+#[track_caller]
+pub fn command_bytes(name: &str) -> Vec<u8> {
+    read(&command(name))
+}
+
+/// The bytes of a test guest.
+#[track_caller]
+pub fn fixture_bytes(name: &str) -> Vec<u8> {
+    read(&fixture(name))
+}
+
 /// A command in another language, in `target/languages`.
 pub fn language(name: &str) -> PathBuf {
     built("WASMLINE_TEST_LANGUAGES", "languages", name)
@@ -30,6 +42,11 @@ pub fn install(directory: &Path, name: &str, bytes: &[u8]) {
     let aside = directory.with_extension("aside");
     fs::write(&aside, bytes).expect("a file can be written");
     fs::rename(aside, directory.join(name)).expect("it can be renamed");
+}
+
+#[track_caller]
+fn read(guest: &Path) -> Vec<u8> {
+    fs::read(guest).expect("the guest can be read")
 }
 
 #[track_caller]

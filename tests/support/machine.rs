@@ -1,7 +1,7 @@
 //! The machine as it looks from outside the host: processes, memory, open files.
 
 use std::fs;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -32,6 +32,11 @@ pub fn children(parent: u32) -> Vec<u32> {
     all_processes().filter(|pid| stat_field(*pid, Stat::Parent) == Some(parent)).collect()
 }
 
+/// Those of them with the text in their command line.
+pub fn children_with(parent: u32, text: &str) -> Vec<u32> {
+    children(parent).into_iter().filter(|pid| command_line(*pid).is_some_and(|line| line.contains(text))).collect()
+}
+
 /// Whether a process is dead but not reaped.
 pub fn is_zombie(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "Z"))
@@ -56,12 +61,18 @@ pub fn times_mapped(pid: u32, directory: &Path) -> usize {
     maps.lines().filter(|line| line.contains(&*directory.to_string_lossy())).count()
 }
 
+/// The files with the code of the compiled commands in a cache. Beside each lies its sum, as `.b3`.
+#[track_caller]
+pub fn code_in(cache: impl AsRef<Path>) -> Vec<PathBuf> {
+    let files = fs::read_dir(cache).expect("the cache").flatten().map(|entry| entry.path());
+    files.filter(|file| file.extension().is_some_and(|end| end == "cwasm")).collect()
+}
+
 /// The compiled commands in a cache: the numbers of their files, which are others once they are made anew.
 #[track_caller]
 pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {
-    let entries = fs::read_dir(cache).expect("the cache").flatten();
-    let code = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "cwasm"));
-    let mut numbers: Vec<u64> = code.map(|entry| entry.ino()).collect();
+    let number = |file: &PathBuf| fs::metadata(file).expect("the code is there").ino();
+    let mut numbers: Vec<u64> = code_in(cache).iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }

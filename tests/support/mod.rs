@@ -29,4 +29,4 @@ pub use host::Host;
 pub use programs::{Outcome, nc, pipe_into, program, type_into, wasmline, wasmline_after};
 pub use session::Session;
 pub use trace::Trace;
-pub use wait::{COMPILING, PATIENCE, eventually, eventually_some, eventually_within, pause};
+pub use wait::{COMPILING, PATIENCE, eventually, eventually_some, eventually_within, pause, some_within};

@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use super::Host;
-use super::wait::PATIENCE;
+use super::wait::{PATIENCE, some_within};
 
 /// How a program ended and what it printed.
 pub struct Outcome {
@@ -111,16 +110,12 @@ fn run(command: &mut Command, input: &[u8], keep_open: bool) -> Outcome {
 
 /// Waits for the child; one that outlasts all patience is killed, and has no status.
 fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().expect("the child can be waited for") {
-            return Some(status);
-        }
-        super::wait::pause(Duration::from_millis(5));
+    let status = some_within(PATIENCE, || child.try_wait().expect("the child can be waited for"));
+    if status.is_none() {
+        child.kill().expect("the child can be killed");
+        child.wait().expect("the child can be waited for");
     }
-    child.kill().expect("the child can be killed");
-    child.wait().expect("the child can be waited for");
-    None
+    status
 }
 
 fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {

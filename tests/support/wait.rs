@@ -32,13 +32,21 @@ pub fn eventually_some<T>(what: &str, value: impl FnMut() -> Option<T>) -> T {
 
 /// Waits until there is a value; panics after so long.
 #[track_caller]
-pub fn eventually_some_within<T>(patience: Duration, what: &str, mut value: impl FnMut() -> Option<T>) -> T {
+pub fn eventually_some_within<T>(patience: Duration, what: &str, value: impl FnMut() -> Option<T>) -> T {
+    match some_within(patience, value) {
+        Some(value) => value,
+        None => panic!("gave up after {patience:?} waiting for this: {what}"),
+    }
+}
+
+/// Waits until there is a value, so long at most: for who has more to say than a panic here would.
+pub fn some_within<T>(patience: Duration, mut value: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {
-        if let Some(value) = value() {
-            return value;
+        let found = value();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
         }
-        assert!(Instant::now() < deadline, "gave up after {patience:?} waiting for this: {what}");
         pause(POLL);
     }
 }
