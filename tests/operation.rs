@@ -174,6 +174,7 @@ fn a_second_start_uses_the_compiled_commands() {
     assert_eq!(first, second, "what was compiled is used again, and not made anew");
 }
 
+/// Nothing but the sum tells code from code that was changed: both are loaded and run alike.
 #[test]
 fn a_cache_that_is_removed_is_made_again() {
     let cache = tempfile::tempdir().expect("a directory");
@@ -197,18 +198,39 @@ fn a_directory_that_is_gone_is_not_missed_by_who_names_absolute_paths() {
 
 #[test]
 fn a_damaged_cache_is_made_anew() {
-    let cache = tempfile::tempdir().expect("a directory");
-    let place = cache.path().join("cache");
-    let start = || HostBuilder::new().env("WASMLINE_CACHE", &place.display().to_string()).without_cache_flag().start();
-    start().connect().reply("echo x").is(["x"]);
-    let mut damaged = 0;
-    for entry in fs::read_dir(&place).expect("the cache").flatten().filter(|entry| entry.path().is_file()) {
-        let mut bytes = fs::read(entry.path()).expect("a cached file");
-        let half = bytes.len() / 2;
-        bytes.truncate(half);
-        fs::write(entry.path(), bytes).expect("a damaged file");
-        damaged += 1;
+    const NOTICED: &str = "cache entry is damaged; compiling again";
+    let change: fn(&mut Vec<u8>) = |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    let cut: fn(&mut Vec<u8>) = |bytes| bytes.truncate(bytes.len() / 2);
+    for (damage, files) in [(change, &["cwasm"][..]), (cut, &["cwasm", "b3"])] {
+        let cache = tempfile::tempdir().expect("a directory");
+        let place = cache.path().join("cache");
+        let start = || {
+            let host =
+                HostBuilder::new().env("WASMLINE_CACHE", &place.display().to_string()).without_cache_flag().start();
+            host.connect().reply("echo x").is(["x"]);
+            // The record of any damage comes before this one.
+            host.wait_for_log(&["INFO", "listening"]);
+            host.log()
+        };
+        assert!(!start().contains(NOTICED), "nothing is damaged yet");
+        let code = machine::code_in(&place).pop().expect("echo was compiled");
+        for file in files.iter().map(|kind| code.with_extension(kind)) {
+            let mut bytes = fs::read(&file).expect("a cached file");
+            damage(&mut bytes);
+            fs::write(file, bytes).expect("a damaged file");
+        }
+        let damaged = fs::read(&code).expect("the code");
+        let log = start();
+        let noticed = |line: &str| line.contains(NOTICED) && line.contains(&code.display().to_string());
+        assert!(log.lines().any(|line| line.contains("WARN") && noticed(line)), "{log}");
+        assert!(fs::read(&code).expect("the code is made anew") != damaged, "the same bytes are there still");
+        // The entry is whole again: it is taken as it is.
+        let anew = machine::compiled(&place);
+        let log = start();
+        assert!(!log.contains(NOTICED), "{log}");
+        assert_eq!(machine::compiled(&place), anew, "what was made anew is used");
     }
-    assert!(damaged > 0, "nothing was cached in {}", place.display());
-    start().connect().reply("echo x").is(["x"]);
 }
