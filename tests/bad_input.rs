@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::support::{HostBuilder, components, pipe_into};
+use crate::support::{HostBuilder, components, guests, pipe_into};
 
 /// Asserts that the file is no command, that the log says why, and that the other commands are served.
 #[track_caller]
@@ -13,11 +13,6 @@ fn is_refused(bytes: &[u8], reasons: &[&str]) {
     let line = host.wait_for_log(&["suspect", "refused"]);
     assert!(reasons.iter().all(|reason| line.contains(reason)), "the log does not say {reasons:?}:\n{line}");
     assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
-}
-
-fn echo_component() -> Vec<u8> {
-    let builder = HostBuilder::new();
-    fs::read(builder.commands().join("echo.wasm")).expect("echo is there")
 }
 
 #[test]
@@ -42,14 +37,14 @@ fn a_picture_is_refused() {
 
 #[test]
 fn a_truncated_component_is_refused() {
-    let whole = echo_component();
+    let whole = guests::command_bytes("echo");
     is_refused(&whole[..whole.len() / 2], &["failed to parse", "out of bounds"]);
     is_refused(&whole[..12], &["failed to parse", "unexpected end-of-file"]);
 }
 
 #[test]
 fn a_damaged_component_is_refused() {
-    let mut damaged = echo_component();
+    let mut damaged = guests::command_bytes("echo");
     let middle = damaged.len() / 2;
     damaged[middle..middle + 64].fill(0xff);
     is_refused(&damaged, &["failed to "]);
@@ -94,7 +89,7 @@ fn a_sidecar_that_is_no_toml_is_refused_with_its_command() {
 
 #[test]
 fn a_file_whose_name_is_no_command_name_is_refused() {
-    let echo = echo_component();
+    let echo = guests::command_bytes("echo");
     let host = HostBuilder::new().guest("Upper", &echo).guest("with space", &echo).guest("-flag", &echo).start();
     let mut client = host.connect();
     for request in ["Upper x", "'with space' x", "-flag x"] {
@@ -103,13 +98,6 @@ fn a_file_whose_name_is_no_command_name_is_refused() {
     for file in ["Upper.wasm", "with space.wasm", "-flag.wasm"] {
         host.wait_for_log(&["command file refused", file, "a name is made of"]);
     }
-}
-
-#[test]
-fn unfinished_files_are_no_commands() {
-    let host = HostBuilder::new().start();
-    fs::write(host.commands().join(".half.wasm.part"), echo_component()).expect("a file");
-    host.connect().reply(".half x").is(["Command not found."]);
 }
 
 #[test]

@@ -135,6 +135,10 @@ fn hidden_and_temporary_files_are_none_of_its_business() {
     for name in [".words", "words.wasm", "Words", "words"] {
         client.reply(name).is(["Command not found."]);
     }
+    // Only the one that could be meant for a command is told of, and its record comes with the look that finds the others.
+    host.wait_for_log(&["refused", "Words.wasm"]);
+    let log = host.log();
+    assert!([".words.wasm", "words.wasm.part", "words.wasm~"].iter().all(|name| !log.contains(name)), "{log}");
 }
 
 #[test]
