@@ -77,6 +77,12 @@ pub fn compiled(cache: impl AsRef<Path>) -> Vec<u64> {
     numbers
 }
 
+/// How many bytes a process has written, whatever to; none when it is gone.
+pub fn bytes_written(pid: u32) -> Option<u64> {
+    let figures = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    figures.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
+}
+
 /// CPU time that a process has used, in clock ticks.
 pub fn cpu_ticks(pid: u32) -> u32 {
     stat(pid).map_or(0, ticks)
