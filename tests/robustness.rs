@@ -12,7 +12,7 @@ use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, HostBuilder, eventually, machine};
+use crate::support::{Client, HostBuilder, eventually, eventually_some, machine};
 
 /// The address in the next readiness line.
 fn next_address(stdout: &mut BufReader<ChildStdout>) -> String {
@@ -56,14 +56,19 @@ fn error_lines_that_nobody_reads_are_held_back() {
     let host = HostBuilder::new().server("write-timeout = \"10m\"").start();
     assert!(host.connect().is_served());
     let before = machine::memory_kib(host.pid(), "VmRSS");
-    let mut clients: Vec<Client> = (0..40).map(|_| host.connect()).collect();
-    for client in &mut clients {
-        drop(client.send_aside(b"\xff\n".repeat(1 << 20)));
-    }
-    // Once this one has been answered, all the others have filled what they may.
-    for _ in 0..50 {
+    let clients: Vec<Client> = (0..40).map(|_| host.connect()).collect();
+    let sent: Vec<_> = clients.iter().map(|client| client.send_counted(b"\xff\n".repeat(2048))).collect();
+    // All have filled what they may once the host takes nothing more of any of them and computes no more, though it runs:
+    // it serves somebody else between two looks.
+    let (mut counts, mut ticks) = (Vec::new(), 0);
+    eventually("the host holds all of them back", || {
+        let now: Vec<usize> = sent.iter().map(|sent| sent.load(Ordering::Relaxed)).collect();
+        let stands_still = now == counts && machine::cpu_ticks(host.pid()) == ticks;
         assert!(host.connect().is_served());
-    }
+        (counts, ticks) = (now, machine::cpu_ticks(host.pid()));
+        stands_still
+    });
+    assert!(counts.iter().all(|sent| *sent > 0), "some have sent nothing: {counts:?}");
     let grown = machine::memory_kib(host.pid(), "VmRSS").saturating_sub(before);
     assert!(grown < 40 * 512, "40 clients that never read cost {grown} KiB");
 }
@@ -98,7 +103,9 @@ fn a_log_that_nobody_reads_stops_nothing() {
 #[test]
 fn a_closed_standard_output_stops_nothing() {
     let (dir, mut command) = HostBuilder::new().into_command();
-    let mut host = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the host starts");
+    let log = dir.path().join("host.log");
+    let written = fs::File::create(&log).expect("a log file");
+    let mut host = command.stdout(Stdio::piped()).stderr(written).spawn().expect("the host starts");
     let address = next_address(&mut BufReader::new(host.stdout.take().expect("a pipe")));
     let mut client = Client::connect(address.parse().expect("an address"));
     assert!(client.is_served());
@@ -107,9 +114,13 @@ fn a_closed_standard_output_stops_nothing() {
     let more = "\n[[listener]]\naddress = \"127.0.0.1:0\"\ntenant = \"default\"\n";
     let text = fs::read_to_string(&config).expect("a configuration") + more;
     fs::write(&config, text).expect("it can be written");
-    let before = machine::open_descriptors(host.id());
     kill_process(Pid::from_child(&host), Signal::HUP).expect("the host runs");
-    eventually("the new listener is open", || machine::open_descriptors(host.id()) > before);
+    let new = eventually_some("the new listener is open", || {
+        let log = fs::read_to_string(&log).expect("the log is there");
+        let place = log.lines().filter_map(|line| line.split_once(" listening address=\"")).nth(1)?.1;
+        place.split('"').next()?.parse().ok()
+    });
+    assert!(Client::connect(new).is_served());
     assert!(client.is_served());
     stop(&mut host);
 }
@@ -117,12 +128,8 @@ fn a_closed_standard_output_stops_nothing() {
 /// Ends a host that must end well.
 fn stop(host: &mut std::process::Child) {
     kill_process(Pid::from_child(host), Signal::TERM).expect("the host runs");
-    let mut status = None;
-    eventually("the host ends", || {
-        status = host.try_wait().expect("the host can be waited for");
-        status.is_some()
-    });
-    assert!(status.is_some_and(|status| status.success()), "the host ended with {status:?}");
+    let status = eventually_some("the host ends", || host.try_wait().expect("the host can be waited for"));
+    assert!(status.success(), "the host ended with {status:?}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -90,6 +92,19 @@ impl Client {
             }
             sent
         })
+    }
+
+    /// Sends the same bytes again and again until the connection takes no more. The number that it took goes up meanwhile.
+    pub fn send_counted(&self, bytes: Vec<u8>) -> Arc<AtomicUsize> {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
+        thread::spawn(move || {
+            while stream.write_all(&bytes).is_ok() {
+                counter.fetch_add(bytes.len(), Ordering::Relaxed);
+            }
+        });
+        sent
     }
 
     /// Sends the same bytes again and again, pausing in between, until the connection takes no more.
