@@ -68,12 +68,13 @@ fn a_command_sees_that_a_line_is_too_long() {
 }
 
 #[test]
-fn close_sends_what_was_written_and_refuses_more() {
+fn close_sends_what_was_written_and_refuses_to_write_or_read_more() {
     let host = host();
     let mut client = host.connect();
     client.send("closewrite\necho late\n");
     client.expect("before\n");
     client.expect_end();
-    // The fixture logs what its write after `close` was answered with.
-    host.wait_for_log(&["after close: "]);
+    // The fixture logs what it was answered after `close`. It is not given the line that is there to be read.
+    host.wait_for_log(&["\"after close: the connection is closed\""]);
+    host.wait_for_log(&["\"no line after close: the connection is closed\""]);
 }

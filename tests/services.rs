@@ -72,6 +72,20 @@ fn a_long_record_is_cut() {
 }
 
 #[test]
+fn a_line_has_its_share_of_the_log_and_no_more() {
+    let host = HostBuilder::new().fixture("biglog").fixture("logger").limit("host-call-memory = \"4MiB\"").start();
+    let mut client = host.connect();
+    client.reply("biglog 1 100").is(["ok"]);
+    let told = host.wait_for_log(&["WARN", "filled its share of the log", "command=biglog"]);
+    // It is each line's own: the next has another, and its record comes after all that were dropped.
+    client.reply("logger info 'as before'").is(["ok"]);
+    host.wait_for_log(&["as before", "command=logger"]);
+    let log = host.log();
+    let records = log.lines().filter(|line| line.contains("command=biglog") && line.contains("xxxx")).count();
+    assert_eq!(records, 16, "64 KiB of records of 4 KiB, and {told}");
+}
+
+#[test]
 fn settings_come_from_the_sidecar_and_the_tenant_overrides_them() {
     let sidecar = "[settings]\nplace = \"sidecar\"\nshared = \"sidecar\"\n";
     let builder = HostBuilder::new().fixture("settings").sidecar("settings", sidecar);
@@ -81,6 +95,18 @@ fn settings_come_from_the_sidecar_and_the_tenant_overrides_them() {
     client.reply("settings shared").is(["tenant"]);
     client.reply("settings own").is(["tenant"]);
     client.reply("settings missing").is(["unset"]);
+}
+
+#[test]
+fn another_tenants_settings_are_not_seen() {
+    let builder = HostBuilder::new().fixture("settings").listener("default").listener("other");
+    let others = "[tenants.other]\ncommands = [\"commands\"]\nsettings.settings = { secret = \"other\" }";
+    let host = builder.more("[tenants.default.settings.settings]\nown = \"default\"").more(others).start();
+    let [mut default, mut other] = [0, 1].map(|listener| Client::connect(host.addresses()[listener]));
+    for (client, own, secret) in [(&mut default, "default", "unset"), (&mut other, "unset", "other")] {
+        client.reply("settings own").is([own]);
+        client.reply("settings secret").is([secret]);
+    }
 }
 
 #[test]

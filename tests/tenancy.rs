@@ -383,6 +383,19 @@ fn a_sidecar_that_does_not_ask_for_tasks_gets_none() {
 }
 
 #[test]
+fn a_sidecar_that_asks_to_see_tasks_stops_none() {
+    let builder = with_ps(HostBuilder::new()).more(MAY_SEE_AND_STOP);
+    let host = builder.sidecar("kill", "[grants.tasks]\nlist = true\n").start();
+    let mut running = host.connect();
+    running.send("sleeper 600000\n");
+    let mut client = host.connect();
+    let id = number(&mut client, "sleeper 600000");
+    assert_eq!(client.reply(format!("kill {id}")).lines, ["error: failed: not permitted"]);
+    host.wait_for_log(&["denied", "the command's sidecar would need: [grants.tasks] stop = true"]);
+    assert_eq!(number(&mut client, "sleeper 600000"), id, "it runs on");
+}
+
+#[test]
 fn bounds_that_the_machine_cannot_keep_are_refused() {
     let refused = |builder: HostBuilder, words: &[&str]| {
         let (_directory, mut command) = builder.into_command();
