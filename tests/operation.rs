@@ -181,7 +181,7 @@ fn a_cache_that_is_removed_is_made_again() {
     let place = cache.path().join("cache");
     let host = HostBuilder::new().env("WASMLINE_CACHE", &place.display().to_string()).without_cache_flag().start();
     fs::remove_dir_all(&place).expect("it can be removed");
-    host.install("words.wasm", &fs::read(guests::fixture("words")).expect("the fixture is built"));
+    host.install("words.wasm", &guests::fixture_bytes("words"));
     host.wait_for_log(&["commands loaded", "new=words"]);
     assert_eq!(fs::metadata(&place).expect("the cache").permissions().mode() & 0o777, 0o700);
 }
