@@ -2,10 +2,7 @@
 //! says `log`, while that of a command of our own world always goes into the log. Input is empty, or the connection's
 //! following lines where the sidecar says so.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -59,13 +56,6 @@ struct Reply {
     call: Arc<Call>,
 }
 
-impl Reply {
-    fn take(&self, bytes: &[u8]) -> Result<(), Stop> {
-        let limit = self.call.tenant().limits.output;
-        self.call.wire.write(bytes).map(drop).map_err(|OutputLimit| Stop::Output(limit))
-    }
-}
-
 impl IsTerminal for Reply {
     fn is_terminal(&self) -> bool {
         false
@@ -74,7 +64,8 @@ impl IsTerminal for Reply {
 
 impl StdoutStream for Reply {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        // Only preview 3 asks for this, which this host does not offer.
+        Box::new(tokio::io::sink())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -96,7 +87,9 @@ impl OutputStream for Reply {
         if bytes.len() > PERMIT || (self.call.wire.is_full() && !bytes.is_empty()) {
             return Err(StreamError::trap("a write that was not permitted"));
         }
-        self.take(&bytes).map_err(|stop| StreamError::Trap(stop.into()))
+        let limit = self.call.tenant().limits.output;
+        let written = self.call.wire.write(&bytes);
+        written.map(drop).map_err(|OutputLimit| StreamError::Trap(Stop::Output(limit).into()))
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -105,25 +98,6 @@ impl OutputStream for Reply {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(if self.call.wire.is_full() { 0 } else { PERMIT })
-    }
-}
-
-impl AsyncWrite for Reply {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let piece = &bytes[..bytes.len().min(PERMIT)];
-        if self.call.wire.is_full() {
-            ready!(self.call.wire.poll_below_high_water(cx)).map_err(io::Error::other)?;
-        }
-        self.take(piece).map_err(io::Error::other)?;
-        Poll::Ready(Ok(piece.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -239,17 +213,6 @@ struct LogLines {
 }
 
 impl LogLines {
-    fn take(&self, bytes: &[u8]) {
-        let mut partial = lock(&self.partial);
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = MAX_RECORD - partial.len();
-            partial.extend_from_slice(&piece[..piece.len().min(room)]);
-            if piece.ends_with(b"\n") || partial.len() == MAX_RECORD {
-                self.record(&std::mem::take(&mut *partial));
-            }
-        }
-    }
-
     fn record(&self, line: &[u8]) {
         record(&self.call, Level::Info, String::from_utf8_lossy(line).trim_end());
     }
@@ -275,7 +238,8 @@ impl IsTerminal for LogLines {
 
 impl StdoutStream for LogLines {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        // Only preview 3 asks for this, which this host does not offer.
+        Box::new(tokio::io::sink())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -290,7 +254,14 @@ impl Pollable for LogLines {
 
 impl OutputStream for LogLines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
+        let mut partial = lock(&self.partial);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = MAX_RECORD - partial.len();
+            partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            if piece.ends_with(b"\n") || partial.len() == MAX_RECORD {
+                self.record(&std::mem::take(&mut *partial));
+            }
+        }
         Ok(())
     }
 
@@ -300,20 +271,5 @@ impl OutputStream for LogLines {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(PERMIT)
-    }
-}
-
-impl AsyncWrite for LogLines {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

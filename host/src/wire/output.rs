@@ -128,12 +128,7 @@ impl Wire {
 
     /// Waits until what is buffered is under the high-water mark.
     pub async fn below_high_water(&self) -> Result<(), Gone> {
-        poll_fn(|cx| self.poll_below_high_water(cx)).await
-    }
-
-    /// As [`Wire::below_high_water`], to be polled by hand.
-    pub fn poll_below_high_water(&self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        self.poll_drain(cx, HIGH_WATER)
+        poll_fn(|cx| self.poll_drain(cx, HIGH_WATER)).await
     }
 
     /// Whether a writer would have to wait.
