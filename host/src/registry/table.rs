@@ -202,3 +202,35 @@ impl Changes {
         self.new.is_empty() && self.lost.is_empty() && !self.refusals
     }
 }
+
+#[cfg(test)]
+mod compiled {
+    use super::*;
+    use crate::engine::Size;
+    use crate::registry::Owner;
+    use crate::registry::metadata::Metadata;
+    use crate::registry::scan::Found;
+    use crate::registry::unshim::unshim;
+    use crate::sandbox::Sandbox;
+
+    impl Table {
+        /// The commands in these files, with the sidecars beside them, compiled in this process: a test has nobody to hold up.
+        pub fn compiled_here(owner: &Owner<'_>, sandbox: &Sandbox, files: &[PathBuf]) -> Table {
+            let command = |path: &PathBuf| {
+                let file = Found::at(path).expect("a command's name");
+                let sidecar = Sidecar::beside(path).expect("a sidecar that can be used").unwrap_or_default().0;
+                let wasm = std::fs::read(path).expect("it is there");
+                let metadata = Metadata::of(&wasm);
+                let engine = sandbox.engine(Size::of(metadata.initial_memory));
+                #[expect(clippy::disallowed_methods, reason = "this process serves nobody")]
+                let component = wasmtime::component::Component::new(engine, unshim(&wasm).as_deref().unwrap_or(&wasm));
+                let component = component.expect("a component");
+                let program = sandbox.prepare(&component, metadata.starts).expect("it fits this host");
+                let code = Arc::new(Code { description: None, program, digest: blake3::hash(&wasm) });
+                let command = owner.command(&file.name, Arc::new(sidecar), code, file.stamps());
+                (file.name, Arc::new(command))
+            };
+            Table { commands: files.iter().map(command).collect(), ..Table::default() }
+        }
+    }
+}
