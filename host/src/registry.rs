@@ -8,6 +8,7 @@ mod cache;
 mod compile;
 mod health;
 pub mod kind;
+mod look;
 pub mod metadata;
 mod queue;
 mod scan;
@@ -27,6 +28,7 @@ use bytesize::ByteSize;
 pub use adapt::adapt;
 pub use cache::Cache;
 pub use compile::{Form, SUBCOMMAND as COMPILER, run_compiler};
+pub use look::Pace;
 pub use table::{Code, Command, Problem, Table};
 pub use watch::Watch;
 
@@ -36,6 +38,7 @@ use crate::lock::lock;
 use crate::policy::{Effective, Grants};
 use crate::sandbox::{Program, Sandbox};
 use compile::Fault;
+use look::{Decision, Look};
 use metadata::Metadata;
 use queue::{Job, Progress, Queue};
 use scan::{Found, Stamps};
@@ -43,8 +46,6 @@ pub use sidecar::Lifetime;
 use sidecar::Sidecar;
 use table::{Refused, Retry};
 
-/// Bytes of one tenant's files that are read at a look which nobody has asked for.
-const MOST_READ: u64 = 512 * 1024 * 1024;
 /// How long to wait for the compiler where there is nothing else to do. It ends by its own bounds.
 const COMPILING: Duration = Duration::from_secs(3600);
 
@@ -63,17 +64,6 @@ pub struct Registry {
     loaded: Mutex<HashMap<blake3::Hash, Weak<Code>>>,
 }
 
-/// When files are taken as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// At once: somebody asked for it.
-    Now,
-    /// At once, as a second look at what was looked at just now: what the machine could not load then waits for its time.
-    Again,
-    /// When nobody is writing them any more: something seems to have changed.
-    Settled,
-}
-
 /// A tenant's directories, read.
 pub struct Loaded {
     /// What they hold.
@@ -89,6 +79,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Has a command's code waited for, which is being compiled. Why the files were refused before, if they were, is still all
+    /// that there is to say of them.
+    fn await_code(&mut self, name: &str, stamps: Stamps, hash: blake3::Hash, refused: Option<&Refused>) {
+        self.compiling = true;
+        self.table.pending.insert(name.to_owned(), (stamps, hash));
+        self.table.refused.extend(refused.map(|refused| (name.to_owned(), refused.clone())));
+    }
+
     /// The commands that this reading was the first to ask for, with the lengths of their files in bytes.
     pub fn asked_commands(&self) -> impl Iterator<Item = (&str, u64)> {
         let hashes: HashSet<_> = self.asked.iter().collect();
@@ -176,8 +174,8 @@ impl Registry {
             let path = owner.tenant.commands.last().cloned().unwrap_or_default();
             loaded.table.excess = Some(Problem::new(path, reason));
         }
-        for (name, file) in found.into_iter().take(owner.most_commands) {
-            self.load_file(&mut loaded, owner, before, pace, name, &file);
+        for file in found.values().take(owner.most_commands) {
+            self.load_file(&mut loaded, owner, before, pace, file);
         }
         self.forget_unused();
         loaded
@@ -207,76 +205,54 @@ impl Registry {
         }
     }
 
-    fn load_file(&self, into: &mut Loaded, owner: &Owner<'_>, before: &Table, pace: Pace, name: String, file: &Found) {
-        let old = before.commands.get(&name);
-        let keep_old = |into: &mut Loaded| {
-            if let Some(old) = old {
-                into.table.commands.insert(name.clone(), owner.again(old));
-            }
+    /// Looks at a command's files, and reads them where they may be others than before.
+    fn load_file(&self, into: &mut Loaded, owner: &Owner<'_>, before: &Table, pace: Pace, file: &Found) {
+        let (name, stamps, old) = (&file.name, file.stamps(), before.commands.get(&file.name));
+        let look_the_same = |known: Stamps| known == stamps && stamps.are_settled();
+        let refused = before.refused.get(name).filter(|refused| look_the_same(refused.stamps));
+        let compiling = before.pending.get(name).filter(|(known, _)| look_the_same(*known)).map(|(_, hash)| *hash);
+        let look = Look {
+            pace,
+            now: Instant::now(),
+            are_settled: stamps.are_settled() && !old.is_some_and(|old| file.has_just_lost_sidecar(*lock(&old.stamps))),
+            serve: old.is_some_and(|old| look_the_same(*lock(&old.stamps))),
+            refused,
+            compiling: compiling.filter(|hash| self.queue.is_under_way(*hash)),
+            size: if stamps.size() > scan::MAX_WASM { 0 } else { stamps.size() },
+            read: into.bytes,
         };
-        let stamps = file.stamps();
-        let is_settled = stamps.are_settled() && !old.is_some_and(|old| file.has_just_lost_sidecar(*lock(&old.stamps)));
-        if !is_settled && pace == Pace::Settled {
-            into.unsettled = true;
-            keep_old(into);
-            return;
-        }
-        if old.is_some_and(|old| *lock(&old.stamps) == stamps && stamps.are_settled()) {
-            keep_old(into);
-            return;
-        }
-        let refused = before.refused.get(&name).filter(|refused| refused.stamps == stamps && stamps.are_settled());
-        let retry = refused.and_then(|refused| refused.retry);
-        if let Some(refused) = refused
-            && retry.is_none_or(|retry| pace != Pace::Now && Instant::now() < retry.at)
-        {
-            into.table.refused.insert(name.clone(), refused.clone());
-            keep_old(into);
-            return;
-        }
-        // Why it was refused before is still all that there is to say of a file that is being compiled.
-        let wait_on = |into: &mut Loaded, hash: blake3::Hash| {
-            into.compiling = true;
-            into.table.pending.insert(name.clone(), (stamps, hash));
-            into.table.refused.extend(refused.map(|refused| (name.clone(), refused.clone())));
-            keep_old(into);
-        };
-        if let Some((known, hash)) = before.pending.get(&name)
-            && *known == stamps
-            && stamps.are_settled()
-            && self.queue.is_under_way(*hash)
-        {
-            wait_on(into, *hash);
-            return;
-        }
-        // Others have commands too. What is left of these comes with the next look, which is soon. Whoever has asked for a
-        // look waits for all.
-        let size = if stamps.size() > scan::MAX_WASM { 0 } else { stamps.size() };
-        if pace == Pace::Settled && into.bytes > 0 && into.bytes + size > MOST_READ {
-            into.unsettled = true;
-            keep_old(into);
-            return;
-        }
-        into.bytes += size;
-        match self.read(file, owner, &mut into.asked) {
-            Ok(Read::Ready(sidecar, code)) => {
-                let command = match old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar) {
-                    Some(old) => {
-                        *lock(&old.stamps) = stamps;
-                        owner.again(old)
+        match look.decide() {
+            Decision::Keep => {}
+            Decision::Later => into.unsettled = true,
+            Decision::Refuse(refused) => drop(into.table.refused.insert(name.clone(), refused.clone())),
+            Decision::Await(hash) => into.await_code(name, stamps, hash, refused),
+            Decision::Read => {
+                into.bytes += look.size;
+                match self.read(file, owner, &mut into.asked) {
+                    Ok(Read::Ready(sidecar, code)) => {
+                        let command = match old.filter(|old| Arc::ptr_eq(&old.code, &code) && *old.sidecar == sidecar) {
+                            Some(old) => {
+                                *lock(&old.stamps) = stamps;
+                                owner.again(old)
+                            }
+                            None => Arc::new(owner.command(name, Arc::new(sidecar), code, stamps)),
+                        };
+                        into.table.commands.insert(name.clone(), command);
                     }
-                    None => Arc::new(owner.command(&name, Arc::new(sidecar), code, stamps)),
-                };
-                into.table.commands.insert(name, command);
+                    Ok(Read::Compiling(hash)) => into.await_code(name, stamps, hash, refused),
+                    Err((path, fault)) => {
+                        let before = refused.and_then(|refused| refused.retry);
+                        let retry = matches!(fault, Fault::Machine(_)).then(|| Retry::after(before));
+                        let problem = Problem::new(path, fault.to_string());
+                        owner.report(&problem, retry);
+                        into.table.refused.insert(name.clone(), Refused { stamps, problem, retry });
+                    }
+                }
             }
-            Ok(Read::Compiling(hash)) => wait_on(into, hash),
-            Err((path, fault)) => {
-                let retry = matches!(fault, Fault::Machine(_)).then(|| Retry::after(retry));
-                let problem = Problem::new(path, fault.to_string());
-                owner.report(&problem, retry);
-                keep_old(into);
-                into.table.refused.insert(name, Refused { stamps, problem, retry });
-            }
+        }
+        // Where there is no new version the old one goes on serving.
+        if let Some(old) = old {
+            into.table.commands.entry(name.clone()).or_insert_with(|| owner.again(old));
         }
     }
 

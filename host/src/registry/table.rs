@@ -106,7 +106,7 @@ impl fmt::Display for Problem {
 }
 
 /// A file that does not serve as it is. It is not tried again until it changes, unless the machine was at fault.
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     pub(super) stamps: Stamps,
     /// Why.
@@ -116,7 +116,7 @@ pub struct Refused {
 }
 
 /// When a file is tried again that the machine could not load, with the pause that went before.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// When.
     pub at: Instant,
