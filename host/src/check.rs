@@ -49,8 +49,7 @@ fn check(config: &Config, out: &mut impl Write) -> Result<usize, String> {
     let cache = Cache::open(&config.server.cache, config.server.cache_size, Form::Usual)?;
     let registry = Registry::new(Arc::new(sandbox), cache, config.server.compile_jobs);
     let shares = Shares::of(&config.server, machine::plan(config, &Machine::look(), config.invocations())?)?;
-    let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)
-        .map_err(|problem| problem.to_string())?;
+    let tenants = tenants::load(config, &Tenants::default(), &registry, &shares, Strictness::Check)?;
     let mut report = || {
         let listeners = server::check(config);
         for (place, problem) in &listeners {

@@ -141,7 +141,7 @@ impl Registry {
     pub fn load(&self, owner: &Owner<'_>, before: &Table, pace: Pace) -> Loaded {
         let mut loaded =
             Loaded { table: Table::default(), unsettled: false, bytes: 0, compiling: false, asked: Vec::new() };
-        let mut found = BTreeMap::new();
+        let (mut found, mut keeps_all) = (BTreeMap::new(), false);
         for directory in &owner.tenant.commands {
             match scan::scan(directory) {
                 // A later directory wins, so a tenant's own commands go after the shared ones.
@@ -152,18 +152,18 @@ impl Registry {
                 }
                 Err(problem) => {
                     // A directory that is gone has no commands; one that cannot be read at present still has its own.
-                    let gone = directory.try_exists().is_ok_and(|exists| !exists);
-                    loaded.table.unreadable = Some(problem);
-                    if !gone {
-                        let again = |(name, old): (&String, &Arc<Command>)| (name.clone(), owner.again(old));
-                        loaded.table.commands = before.commands.iter().map(again).collect();
-                        return loaded;
-                    }
+                    keeps_all |= !directory.try_exists().is_ok_and(|exists| !exists);
+                    loaded.table.unreadable.push(problem);
                 }
             }
         }
         for problem in loaded.table.misnamed.iter().filter(|problem| !before.misnamed.contains(problem)) {
             owner.report(problem, None);
+        }
+        if keeps_all {
+            let again = |(name, old): (&String, &Arc<Command>)| (name.clone(), owner.again(old));
+            loaded.table.commands = before.commands.iter().map(again).collect();
+            return loaded;
         }
         if found.len() > owner.most_commands {
             let reason = format!(
@@ -372,4 +372,32 @@ impl Owner<'_> {
 /// When it is no regular file, no WebAssembly, too large, or cannot be read.
 pub fn read_wasm(path: &Path) -> Result<Vec<u8>, String> {
     scan::read_wasm(path).map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_directory_that_cannot_be_read_is_told_of() {
+        let there = tempfile::tempdir().unwrap();
+        let [file, gone, empty] = ["file", "gone", "empty"].map(|name| there.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(&empty).unwrap();
+        let mut config = config::Config::for_test("");
+        let tenant = config.tenants.get_mut("default").unwrap();
+        let cache = Cache::open(&there.path().join("cache"), 1 << 20, Form::Usual).unwrap();
+        let registry = Registry::new(Arc::new(Sandbox::for_test(1, 1 << 16)), cache, 1);
+        for (commands, unreadable) in [
+            (vec![&gone, &empty, &file], vec![&gone, &file]),
+            (vec![&file, &gone], vec![&file, &gone]),
+            (vec![&empty], vec![]),
+        ] {
+            tenant.commands = commands.into_iter().cloned().collect();
+            let owner = Owner { tenant, grants: &Arc::default(), compile_jobs: 1, most_commands: 1 };
+            let table = registry.load(&owner, &Table::default(), Pace::Now).table;
+            assert_eq!(table.unreadable().iter().map(|problem| &problem.path).collect::<Vec<_>>(), unreadable);
+            assert_eq!(table.problems().count(), unreadable.len());
+        }
+    }
 }

@@ -372,8 +372,7 @@ async fn load_tenants(
 ) -> Result<Tenants, String> {
     let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
     let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
-    let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?;
-    loaded.map_err(|problem| problem.to_string())
+    tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?
 }
 
 /// Keeps the tenants' commands as their directories are, until the server drains.

@@ -211,7 +211,7 @@ impl Tenant {
             refused = table.problems().count(),
             "commands loaded"
         );
-        if let Some(problem) = table.unreadable().filter(|_| changes.refusals) {
+        for problem in table.unreadable().iter().filter(|_| changes.refusals) {
             tracing::error!(
                 tenant = %self.name,
                 path = %problem.place(),
@@ -263,14 +263,14 @@ pub enum Strictness {
 /// directories are read again. Nothing is swapped in before all is read. Blocks while it reads and compiles.
 ///
 /// # Errors
-/// At the start, when a directory of the operator's tenant, or of the only one, cannot be read.
+/// At the start, when directories of the operator's tenant, or of the only one, cannot be read; a line says it of each.
 pub fn load(
     config: &Config,
     before: &Tenants,
     registry: &Registry,
     shares: &Shares,
     strictness: Strictness,
-) -> Result<Tenants, Problem> {
+) -> Result<Tenants, String> {
     let make = |(name, wanted): (&String, &config::Tenant)| match before.get(name) {
         Some(tenant) if tenant.config == *wanted => {
             tenant.fit(shares, config.tenants.len());
@@ -293,10 +293,11 @@ pub fn load(
     let read = read(tenants, registry, Instant::now() + time);
     if strictness == Strictness::Start {
         let is_fatal = |tenant: &Tenant| tenant.is_operators() || config.tenants.len() == 1;
-        let unreadable =
-            read.iter().filter(|(tenant, _)| is_fatal(tenant)).find_map(|(_, loaded)| loaded.table.unreadable());
-        if let Some(problem) = unreadable {
-            return Err(problem.clone());
+        let fatal = read.iter().filter(|(tenant, _)| is_fatal(tenant));
+        let problems: Vec<_> =
+            fatal.flat_map(|(_, loaded)| loaded.table.unreadable()).map(Problem::to_string).collect();
+        if !problems.is_empty() {
+            return Err(problems.join("\n"));
         }
         if read.iter().any(|(_, loaded)| loaded.compiling) {
             tracing::warn!(?time, "some commands are being compiled still; they come when they are done");

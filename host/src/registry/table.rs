@@ -37,8 +37,8 @@ pub struct Table {
     pub strays: Vec<Problem>,
     /// More commands than there may be.
     pub(super) excess: Option<Problem>,
-    /// A directory that cannot be read.
-    pub(super) unreadable: Option<Problem>,
+    /// Directories that cannot be read.
+    pub(super) unreadable: Vec<Problem>,
 }
 
 /// One command, with everything that a line needs to run it.
@@ -156,15 +156,15 @@ impl Table {
         self.commands.len()
     }
 
-    /// What does not serve: files, and a directory that cannot be read.
+    /// What does not serve: files, and directories that cannot be read.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         let refused = self.refused.values().map(|refused| &refused.problem);
         refused.chain(&self.misnamed).chain(&self.unreadable).chain(&self.excess)
     }
 
-    /// The directory that cannot be read, if there is one.
-    pub fn unreadable(&self) -> Option<&Problem> {
-        self.unreadable.as_ref()
+    /// The directories that cannot be read.
+    pub fn unreadable(&self) -> &[Problem] {
+        &self.unreadable
     }
 
     /// Names of the commands that `newer` has and this does not, or has in another version; and of those it lost.
