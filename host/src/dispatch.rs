@@ -8,7 +8,7 @@ mod places;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -155,9 +155,11 @@ impl Dispatcher {
             return Ok(Some(failure));
         }
         let size = command.code.program.size(&self.host.sandbox);
+        // Whatever becomes of this line: places are for lines that run, so what the one before has left is taken or given back.
+        let left = batch.take(tenant, size);
         let mut began = now;
-        // What the line before has left is taken or given back, whatever becomes of this one.
-        let admitted = match (command.health.pause_left(now), batch.take(tenant, size)) {
+        let admitted = match (command.health.pause_left(now), left) {
+            (Some(pause), _) => Err(put_aside(pause)),
             (None, Some(places)) => Ok(places),
             (None, None) => {
                 batch.give_back();
@@ -166,10 +168,6 @@ impl Dispatcher {
                 began = Instant::now();
                 admitted
             }
-            (Some(pause), _) => Err(Failure::new(
-                Code::Unavailable,
-                format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1),
-            )),
         };
         let overview = tenant.is_operators().then(|| self.host.tenants.load_full());
         let task = Task::new(tenant.tasks.next_id(), subject, args, began);
@@ -311,6 +309,11 @@ impl Dispatcher {
 
 fn too_many_lines() -> Failure {
     Failure::new(Code::Overloaded, "too many lines in a second; try again")
+}
+
+fn put_aside(pause: Duration) -> Failure {
+    let text = format!("the command has crashed too often and is put aside for {} s", pause.as_secs() + 1);
+    Failure::new(Code::Unavailable, text)
 }
 
 /// How a line ended, for the log.
