@@ -11,6 +11,7 @@ mod notices;
 mod places;
 mod proxy;
 mod replacement;
+mod rescan;
 mod socket_file;
 mod standing;
 mod tls;
@@ -34,12 +35,13 @@ use crate::loops::{Aside, Loops, Workers};
 use crate::machine::{self, Machine};
 use crate::registry::{Cache, Form, Registry, Watch};
 use crate::sandbox::{Sandbox, ready};
-use crate::tenants::{self, Refreshed, Shares, Strictness, Tenants};
+use crate::tenants::{self, Shares, Strictness, Tenants};
 use announce::Announcer;
 pub use check::{check, foreign};
 use connections::Connections;
 use entrance::Entrance;
 use listener::{Listening, accept};
+use rescan::keep_commands;
 use socket_file::FileId;
 use tokens::Tokens;
 
@@ -373,44 +375,6 @@ async fn load_tenants(
     let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
     let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
     tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?
-}
-
-/// Keeps the tenants' commands as their directories are, until the server drains.
-async fn keep_commands(
-    mut watch: Watch,
-    connections: Arc<Connections>,
-    loading: Arc<Mutex<()>>,
-    registry: Arc<Registry>,
-) {
-    let mut again = false;
-    loop {
-        // Before the tenants are looked at: a reload that gives them other directories rings after it has stored them.
-        let rung = connections.notices.next();
-        watch.set(connections.host.tenants.load().values().flat_map(|tenant| tenant.directories()).cloned());
-        tokio::select! {
-            () = watch.hint(again) => {}
-            () = registry.compiled() => {}
-            () = rung => {}
-            () = connections.notices.draining().cancelled() => return,
-        }
-        let _loading = loading.lock().await;
-        // A reload may have made others meanwhile.
-        let tenants = connections.host.tenants.load_full();
-        let registry = Arc::clone(&registry);
-        let refreshed = match tokio::task::spawn_blocking(move || tenants::refresh(&tenants, &registry)).await {
-            Ok(refreshed) => refreshed,
-            Err(error) => {
-                tracing::error!(%error, "a rescan of the commands failed");
-                Refreshed::default()
-            }
-        };
-        again = refreshed.unsettled;
-        connections.loops.on_each(ready::let_go);
-        if refreshed.changed {
-            // Connections keep instances of commands that are no more.
-            connections.notices.ring();
-        }
-    }
 }
 
 /// Puts the old value back where the new one is another.
