@@ -9,8 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::capabilities::ConnectionError;
 use crate::capabilities::attempt::CONNECTION;
-use crate::cli::Bare;
-use crate::config::{Config, Overrides};
+use crate::cli::{self, Bare};
 use crate::logging::{self, LogFormat};
 use crate::registry::Form;
 use crate::run;
@@ -27,8 +26,7 @@ const WARM_UP: u32 = 10;
 /// When the file is no command that needs nothing but its connection, and when a call fails.
 pub fn run(arguments: &Bare) -> Result<(), String> {
     let _log = logging::start(LogFormat::Human, "warn")?;
-    let overrides = Overrides { cache: arguments.run.cache.clone(), ..Overrides::default() };
-    let config = Config::load(arguments.run.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    let config = cli::config(arguments.run.config.as_deref(), arguments.run.cache.as_deref())?;
     let tenant = config.tenant_named(arguments.run.tenant.as_deref())?;
     let form = if arguments.as_written { Form::AsWritten } else { Form::Usual };
     let host = run::host(&config, tenant, &arguments.run, form)?;

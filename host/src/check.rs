@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit;
-use crate::cli::Check;
-use crate::config::{Config, Overrides};
+use crate::cli::{self, Check};
+use crate::config::Config;
 use crate::engine::PoolSize;
 use crate::machine::{self, Machine};
 use crate::policy::{Grants, path_roots};
@@ -21,8 +21,7 @@ use crate::tenants::{self, Shares, Strictness, Tenant, Tenants};
 /// # Errors
 /// When something would not serve, or that cannot be found out.
 pub fn run(arguments: &Check) -> Result<(), String> {
-    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
-    let config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    let config = cli::config(arguments.config.as_deref(), arguments.cache.as_deref())?;
     match check(&config, &mut io::stdout())? {
         0 => Ok(()),
         reasons => Err(format!("{reasons} of these would not serve, or not as they ask to")),

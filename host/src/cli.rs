@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{AN_ADDRESS, Name, Overrides};
+use crate::config::{AN_ADDRESS, Config, Name, Overrides};
 use crate::logging::LogFormat;
 use crate::new::Language;
 
@@ -170,6 +170,15 @@ pub struct Token {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| AN_ADDRESS)
+}
+
+/// Reads the configuration for whoever serves nobody, with this directory for compiled commands in place of the file's.
+///
+/// # Errors
+/// When it cannot be used; the text is for whoever wrote it.
+pub fn config(file: Option<&Path>, cache: Option<&Path>) -> Result<Config, String> {
+    let overrides = Overrides { cache: cache.map(Path::to_owned), ..Overrides::default() };
+    Config::load(file, &overrides).map_err(|error| error.to_string())
 }
 
 /// Prints an answer on standard output.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::{self, Explain};
-use crate::config::{Config, Document, Overrides, Tenant};
+use crate::config::{Document, Tenant};
 use crate::policy::{Access, Asked, Effective, Key, Step, Verdict};
 use crate::registry::sidecar::Sidecar;
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &Explain) -> ExitCode {
 
 fn explain(arguments: &Explain) -> Result<Answer, String> {
     let access = access(&arguments.kind, &arguments.words)?;
-    let config = Config::load(arguments.config.as_deref(), &Overrides::default()).map_err(|error| error.to_string())?;
+    let config = cli::config(arguments.config.as_deref(), None)?;
     let tenant = config.tenant_named(arguments.tenant.as_deref())?;
     let sidecar = sidecar(tenant, &arguments.command)?;
     let asked = sidecar.as_ref().map_or(Asked::Everything, |file| file.sidecar.asked.clone());

@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 
 use crate::audit::Auditing;
 use crate::capabilities;
-use crate::cli::Run;
-use crate::config::{self, Config, Overrides};
+use crate::cli::{self, Run};
+use crate::config::{self, Config};
 use crate::dispatch::{Dispatcher, Host};
 use crate::error::Failure;
 use crate::identity::{Credential, Identity};
@@ -38,8 +38,7 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
     // The author reads what is denied, what the command logs and what takes long; that a line came and went is no news.
     let log = logging::start(LogFormat::Human, "warn,wasmline::capabilities=debug,wasmline::registry=info")?;
     capabilities::self_test()?;
-    let overrides = Overrides { cache: arguments.cache.clone(), ..Overrides::default() };
-    let mut config = Config::load(arguments.config.as_deref(), &overrides).map_err(|error| error.to_string())?;
+    let mut config = cli::config(arguments.config.as_deref(), arguments.cache.as_deref())?;
     config.server.max_invocations = Some(1);
     let tenant = config.tenant_named(arguments.tenant.as_deref())?;
     let host = Arc::new(host(&config, tenant, arguments, Form::Usual)?);
