@@ -1,5 +1,6 @@
 //! Every wasmtime setting, each with its reason, and the clock that lets the host interrupt a guest.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, Thread};
@@ -35,6 +36,8 @@ const KEEP_RESIDENT: usize = 512 * 1024;
 const KEEP_RESIDENT_TABLE: usize = 64 * 1024;
 /// Slots of large commands that nobody uses and that stay as the last command has left them.
 const WARM_LARGE: u32 = 100;
+/// Frames of a trap's backtrace.
+const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(16);
 
 /// What sizes the pool of instances.
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +151,7 @@ fn shared_config() -> Config {
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
         // The operator reads where a guest trapped; the frames are few and cost only then.
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
+        .wasm_backtrace_max_frames(BACKTRACE_FRAMES);
     config
 }
 

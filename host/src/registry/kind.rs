@@ -2,6 +2,9 @@
 
 use wasmtime::Engine;
 
+/// Bytes from which it is told whether a file is text.
+const SAMPLE: usize = 512;
+
 /// The kinds of file that can be a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -35,7 +38,7 @@ impl Kind {
 }
 
 fn looks_like_text(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(512)];
+    let start = &bytes[..bytes.len().min(SAMPLE)];
     start.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
 }
 

@@ -13,6 +13,8 @@ use crate::lock::lock;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Doublings that are counted: enough for the longest wait, and few enough that nothing overflows.
+const MOST_DOUBLINGS: u32 = 16;
 /// When a source's mistakes are forgotten, counted from the last one.
 const MEMORY: Duration = Duration::from_secs(10 * 60);
 /// Sources that are remembered. Where there are more, the one whose last mistake is oldest is forgotten.
@@ -33,7 +35,7 @@ struct Mistakes {
 impl Mistakes {
     /// When the next attempt may be made.
     fn next_attempt(&self) -> Instant {
-        let doublings = self.count.saturating_sub(1).min(16);
+        let doublings = self.count.saturating_sub(1).min(MOST_DOUBLINGS);
         self.last + (FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT)
     }
 }

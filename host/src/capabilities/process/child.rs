@@ -1,12 +1,13 @@
 //! A child in its process group, from its start until it is reaped.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::pin::Pin;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::process::{
@@ -29,6 +30,8 @@ const MAX_READ: usize = 64 * 1024;
 const MAX_DESCRIPTORS: u64 = 256;
 /// Unread bytes of standard error that are kept.
 const MAX_STDERR: usize = 64 * 1024;
+/// Bytes of standard error that are collected at a time.
+const STDERR_CHUNK: usize = 4096;
 
 /// A running child. Dropping it kills its whole process group and reaps it.
 pub struct Child {
@@ -213,21 +216,19 @@ impl Drop for Child {
 impl Stderr {
     /// Takes what is there; ready at the end of the stream.
     fn poll_collect(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut chunk = Vec::with_capacity(4096);
-        loop {
-            chunk.clear();
-            match poll_read(&mut self.pipe, cx, &mut chunk) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) if !chunk.is_empty() => {
+        // Whoever waits for the child comes by here each time that he is woken, so it is neither allocated nor zeroed.
+        let mut chunk = [const { MaybeUninit::uninit() }; STDERR_CHUNK];
+        while let Some(pipe) = &mut self.pipe {
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            match ready!(Pin::new(pipe).poll_read(cx, &mut chunk)) {
+                Ok(()) if !chunk.filled().is_empty() => {
                     let room = MAX_STDERR - self.kept.len();
-                    self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    self.kept.extend_from_slice(&chunk.filled()[..chunk.filled().len().min(room)]);
                 }
-                Poll::Ready(_) => {
-                    self.pipe = None;
-                    return Poll::Ready(());
-                }
+                _ => self.pipe = None,
             }
         }
+        Poll::Ready(())
     }
 }
 
