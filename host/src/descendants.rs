@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper, waitid,
 };
+use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -107,6 +108,7 @@ pub fn adopt_orphans() {
 /// # Errors
 /// When it cannot be started.
 pub fn spawn(command: &mut Command, purpose: Purpose) -> io::Result<Child> {
+    debug_assert_ne!(gettid(), getpid(), "the first thread starts no process");
     if purpose == Purpose::Compiler {
         let child = command.spawn()?;
         family().compilers.insert(Pid::from_child(&child));
