@@ -19,6 +19,7 @@ mod explain;
 mod hostile;
 mod hot_reload;
 mod identity;
+mod inherited;
 mod inspect;
 mod kept;
 mod languages;

@@ -15,6 +15,7 @@ mod error;
 mod escape;
 mod explain;
 mod identity;
+mod inherited;
 mod inspect;
 mod line;
 mod lock;
@@ -46,7 +47,11 @@ use registry::Form;
 const FIRST_INHERITED: i32 = 3;
 
 fn main() -> ExitCode {
-    match Cli::parse().action {
+    let action = Cli::parse().action;
+    if let Err(error) = inherited::let_go() {
+        return report(Err(error));
+    }
+    match action {
         Action::Serve(serve) => report(run_server(&serve)),
         Action::Run(run) => run::run(&run).unwrap_or_else(|error| report(Err(error))),
         Action::Bare(bare) => report(bare::run(&bare)),

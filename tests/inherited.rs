@@ -1,0 +1,46 @@
+//! What a host is started with by whoever starts it: it keeps the host from nothing, and goes no further.
+
+use rustix::process::Signal;
+
+use crate::support::HostBuilder;
+
+/// Has the host started by `env` with these flags, and with an empty cache of its own.
+fn started_by_env(builder: HostBuilder, flags: &str) -> HostBuilder {
+    let cache = builder.files().join("cache");
+    let builder = builder.without_cache_flag().server(&format!("cache = {cache:?}"));
+    builder.after(&format!("exec env {flags} \"$0\" \"$@\""))
+}
+
+#[test]
+fn children_are_waited_for_though_their_death_was_ignored() {
+    let busy = "while :; do :; done";
+    let builder = HostBuilder::new().fixture("spawn").limit("cpu = \"1s\"");
+    let builder = builder.may_run_script("exit 7").may_run_script(busy);
+    let host = started_by_env(builder, "--ignore-signal=CHLD").start();
+    let mut client = host.connect();
+    client.reply("echo compiled").is(["compiled"]);
+    client.reply("spawn /bin/sh -c 'exit 7'").is(["status: exited 7"]);
+    client.reply(format!("spawn /bin/sh -c '{busy}'")).fails_with("cpu");
+    host.wait_until_gone(busy);
+}
+
+#[test]
+fn a_host_is_ended_though_the_signal_was_blocked() {
+    let mut host = started_by_env(HostBuilder::new(), "--block-signal=TERM").start();
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn a_program_begins_with_no_signal_blocked_or_ignored() {
+    let told = |flags: &str| {
+        let status = "[\"-E\", \"^Sig(Blk|Ign)\", \"/proc/self/status\"]";
+        let builder = HostBuilder::new().fixture("spawn").may_run("/bin/grep", status);
+        let host = started_by_env(builder, flags).start();
+        host.connect().reply("spawn /bin/grep -E '^Sig(Blk|Ign)' /proc/self/status").lines
+    };
+    let lines = told("--block-signal=USR1,TERM --ignore-signal=CHLD,HUP,QUIT,USR2,XFSZ,RTMAX");
+    assert_eq!(lines[0], "SigBlk:\t0000000000000000");
+    // The C library may have programs ignore signals that are its own.
+    assert_eq!(lines, told("--default-signal"));
+}
