@@ -1,5 +1,5 @@
-//! What this process has from whoever started it, beside its arguments: signals that are blocked or ignored. None of it may
-//! keep a host from its work, and the programs that it starts get none of it.
+//! What this process has from whoever started it, beside its arguments: signals that are blocked or ignored, a limit on the
+//! size of files. None of it may keep a host from its work, and the programs that it starts get none of it.
 //!
 //! A handler that does nothing takes the place of ignoring a signal. To this process that is the same, but that the kernel
 //! keeps dead children for who waits for them; and whatever it starts gets the default in place of a handler, while a signal
@@ -39,6 +39,8 @@ pub fn let_go() -> Result<(), String> {
         // The C library keeps two for itself, and refuses.
         let _ = handle(signal);
     }
+    // Beyond the limit on the size of files a write then fails, as on a full disk, where it would have ended the host.
+    handle(Signal::XFSZ.as_raw()).map_err(failed)?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A machine and an operator that do what they should not: descriptors run out, files are half written, signals come.
 
 use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -19,6 +20,31 @@ fn no_descriptors_left() {
         siege.host.wait_for_log(&["cannot accept"]);
         drop(clients);
         eventually("new clients are served", || siege.connect().is_served());
+    });
+}
+
+/// The kernel ends whoever writes beyond such a limit, unless he wants to hear of it.
+#[test]
+fn a_limit_on_the_size_of_files() {
+    const BEYOND: u64 = 64 << 20;
+    let builder = HostBuilder::new().fixture("wasi-files");
+    let place = |name: &str| builder.files().with_file_name(name);
+    let (data, audit) = (place("data"), place("audit"));
+    fs::create_dir(&data).expect("a directory");
+    fs::create_dir(&audit).expect("a directory");
+    let file = machine::sparse_file(data.join("file"), BEYOND);
+    let audit = machine::sparse_file(audit.join("audit.jsonl"), BEYOND);
+    fs::OpenOptions::new().append(true).open(&audit).and_then(|mut file| file.write_all(b"\n")).expect("a whole line");
+    machine::sparse_file(place("host.log"), BEYOND);
+    let grant = format!("[[tenants.default.grants.directory]]\npath = {}\nwrite = true", quoted(&data));
+    let file_of_records = format!("[audit]\nfile = {}\nmax-size = \"1GiB\"", quoted(&audit));
+    let builder = builder.more(&grant).more(&file_of_records).after("ulimit -f 32768");
+    Siege::of(builder).withstands(|siege| {
+        let mut client = siege.connect();
+        for _ in 0..10 {
+            client.reply(format!("wasi-files append {} x", file.display())).begins("refused: ");
+            client.reply("echo on").is(["on"]);
+        }
     });
 }
 
