@@ -1,8 +1,9 @@
-//! What a host is started with by whoever starts it: it keeps the host from nothing, and goes no further.
+//! What a host is started with by whoever starts it, signals and descriptors: it keeps the host from nothing, and goes no
+//! further.
 
 use rustix::process::Signal;
 
-use crate::support::HostBuilder;
+use crate::support::{HostBuilder, guests, pipe_into, wasmline_after};
 
 /// Has the host started by `env` with these flags, and with an empty cache of its own.
 fn started_by_env(builder: HostBuilder, flags: &str) -> HostBuilder {
@@ -43,4 +44,15 @@ fn a_program_begins_with_no_signal_blocked_or_ignored() {
     assert_eq!(lines[0], "SigBlk:\t0000000000000000");
     // The C library may have programs ignore signals that are its own.
     assert_eq!(lines, told("--default-signal"));
+}
+
+#[test]
+fn a_program_that_is_run_once_has_no_descriptor_either() {
+    let builder = HostBuilder::new().may_run("/bin/ls", "[\"/proc/self/fd\"]");
+    let config = builder.file("run.toml", builder.config());
+    let mut run = wasmline_after("exec 7</etc/passwd");
+    run.arg("run").arg("--config").arg(config).arg("--cache").arg(HostBuilder::shared_cache());
+    run.arg(guests::fixture("spawn")).args(["/bin/ls", "/proc/self/fd"]);
+    // The last one is what `ls` reads.
+    pipe_into(&mut run, "").exited(0).prints("0\n1\n2\n3\nstatus: exited 0\n");
 }

@@ -1,5 +1,5 @@
 //! What this process has from whoever started it, beside its arguments: signals that are blocked or ignored, a limit on the
-//! size of files. None of it may keep a host from its work, and the programs that it starts get none of it.
+//! size of files, open descriptors. None of it may keep a host from its work, and the programs that it starts get none of it.
 //!
 //! A handler that does nothing takes the place of ignoring a signal. To this process that is the same, but that the kernel
 //! keeps dead children for who waits for them; and whatever it starts gets the default in place of a handler, while a signal
@@ -13,6 +13,8 @@ use std::sync::atomic::AtomicBool;
 use nix::sys::signal::SigSet;
 use rustix::process::Signal;
 
+/// The first descriptor after the standard ones.
+const FIRST_INHERITED: i32 = 3;
 /// What is left ignored where it is. After a handler a process would make the same mistake again, and try for ever to use the
 /// terminal from the background. The standard library ignores the last one itself, and gives programs the default.
 const LEFT_ALONE: [Signal; 9] = [
@@ -41,6 +43,8 @@ pub fn let_go() -> Result<(), String> {
     }
     // Beyond the limit on the size of files a write then fails, as on a full disk, where it would have ended the host.
     handle(Signal::XFSZ.as_raw()).map_err(failed)?;
+    // A supervisor's descriptors least of all are its children's business.
+    close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
     Ok(())
 }
 

@@ -43,9 +43,6 @@ use cli::{Action, Cli, Serve};
 use config::Config;
 use registry::Form;
 
-/// The first descriptor after the standard ones.
-const FIRST_INHERITED: i32 = 3;
-
 fn main() -> ExitCode {
     let action = Cli::parse().action;
     // A compiler was started by a host, which knows from the signal that ends it what its file has done.
@@ -74,8 +71,6 @@ fn main() -> ExitCode {
 fn run_server(arguments: &Serve) -> Result<(), String> {
     let log = logging::start(arguments.log_format, "info")?;
     capabilities::self_test()?;
-    // What the host was started with is none of its children's business, a supervisor's descriptors least of all.
-    close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
     descendants::adopt_orphans();
     let file = arguments.config.clone();
     let overrides = arguments.overrides();
