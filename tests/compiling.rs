@@ -139,6 +139,21 @@ fn a_full_disk_is_told_and_comes_right() {
     eventually("there is room again", || client.reply("words a").lines == ["[a]"]);
 }
 
+/// The compiler's own bounds are higher than what the host was started with, which it cannot raise.
+#[test]
+fn a_host_that_was_started_with_lower_limits_compiles_within_them() {
+    let (host, mine, _) = two_tenants(HostBuilder::new().after("ulimit -f 2048; ulimit -t 25"));
+    host.connect().reply("echo compiled").is(["compiled"]);
+    // Its code holds what is in its memory at first.
+    let memory = r#"(memory (export "memory") 80)"#;
+    let data = format!("(data (i32.const 4096) \"{}\")", "x".repeat(4 << 20));
+    guests::install(&mine, "big.wasm", &components::command(&[memory, components::REALLOC, components::RUN, &data]));
+    let line = host.wait_for_log(&["refused", "big.wasm", "is too much for the compiler"]);
+    // Shells count in blocks of 512 bytes or of a KiB.
+    assert!(["1.0 MiB", "2.0 MiB"].iter().any(|size| line.contains(&format!("code has more than {size}"))), "{line}");
+    assert!(host.connect().is_served());
+}
+
 #[test]
 fn the_operator_is_told_what_is_refused() {
     let builder = HostBuilder::new().command("help").guest("text", "(module)").tenant("operator = true");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_open, setrlimit};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, setrlimit};
 
 use super::adapt::adapt;
 use super::kind::Kind;
@@ -69,14 +69,14 @@ pub enum Fault {
 /// The reason why it could not be compiled, fit for the author.
 pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
     let machine = |what: &'static str| move |error: io::Error| Fault::Machine(format!("{what}: {error}"));
-    let cpu = cpu_bound(wasm.len());
-    let wall = cpu * WALL_PER_CPU;
+    let bounds = Bounds::of(wasm.len());
+    let wall = bounds.cpu * WALL_PER_CPU;
     // The program that runs, though another may have been put in its place on the disk.
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(SUBCOMMAND)
         .arg("--cpu-seconds")
-        .arg(cpu.as_secs().to_string())
+        .arg(bounds.cpu.as_secs().to_string())
         .args((form == Form::AsWritten).then_some("--as-written"))
         .arg(output)
         .env_clear()
@@ -107,11 +107,36 @@ pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
     });
     let status = descendants::reap(child).map_err(machine("cannot wait for the compiler"))?.status;
     match ended {
-        Ok(true) => verdict(status, cpu, words.trim()),
+        Ok(true) => verdict(status, &bounds, words.trim()),
         // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.
         Ok(false) => Err(Fault::Machine(format!("was not compiled within {wall:?}"))),
         Err(error) => Err(machine("cannot wait for the compiler")(error)),
     }
+}
+
+/// What a compilation may take.
+struct Bounds {
+    cpu: Duration,
+    memory: u64,
+    output: u64,
+}
+
+impl Bounds {
+    /// Those for a file of so many bytes.
+    fn of(bytes: usize) -> Bounds {
+        // The signal comes a second before the end.
+        let cpu = within_reach(Resource::Cpu, cpu_bound(bytes).as_secs() + 1).saturating_sub(1).max(1);
+        Bounds {
+            cpu: Duration::from_secs(cpu),
+            memory: within_reach(Resource::As, ADDRESS_SPACE),
+            output: within_reach(Resource::Fsize, OUTPUT),
+        }
+    }
+}
+
+/// So much of a resource, or what there is: whoever was started with a lower limit cannot have more, nor can its children.
+fn within_reach(resource: Resource, wanted: u64) -> u64 {
+    getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted))
 }
 
 /// CPU time that a file of so many bytes may take.
@@ -121,17 +146,16 @@ fn cpu_bound(bytes: usize) -> Duration {
 }
 
 /// What the child's end means.
-fn verdict(status: ExitStatus, cpu: Duration, words: &str) -> Result<(), Fault> {
+fn verdict(status: ExitStatus, bounds: &Bounds, words: &str) -> Result<(), Fault> {
     let too_much = |what: String| Err(Fault::File(format!("is too much for the compiler: {what}")));
+    let size = |bytes| ByteSize(bytes).display().iec();
     match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
         (Some(0), _) => Ok(()),
         (Some(code), _) if code == i32::from(MACHINE_FAILED) => Err(Fault::Machine(words.to_owned())),
         (Some(_), _) => Err(Fault::File(words.to_owned())),
-        (None, Some(Signal::XCPU)) => too_much(format!("it takes more than {cpu:?} of CPU time")),
-        (None, Some(Signal::XFSZ)) => too_much(format!("its code has more than {}", ByteSize(OUTPUT).display().iec())),
-        (None, Some(Signal::ABORT)) => {
-            too_much(format!("it takes more than {} of memory", ByteSize(ADDRESS_SPACE).display().iec()))
-        }
+        (None, Some(Signal::XCPU)) => too_much(format!("it takes more than {:?} of CPU time", bounds.cpu)),
+        (None, Some(Signal::XFSZ)) => too_much(format!("its code has more than {}", size(bounds.output))),
+        (None, Some(Signal::ABORT)) => too_much(format!("it takes more than {} of memory", size(bounds.memory))),
         // Nothing that a file makes the compiler do looks like this: the machine ran out of memory, or somebody did it.
         (None, Some(Signal::KILL | Signal::TERM | Signal::INT | Signal::HUP)) => {
             Err(Fault::Machine("the compiler was killed before it was done".to_owned()))
@@ -194,12 +218,14 @@ fn bound_this_process(cpu_seconds: u64) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let bounds = [(Resource::As, ADDRESS_SPACE), (Resource::Fsize, OUTPUT), (Resource::Core, 0)];
     for (resource, bound) in bounds {
-        setrlimit(resource, Rlimit { current: Some(bound), maximum: Some(bound) })?;
+        let bound = Some(within_reach(resource, bound));
+        setrlimit(resource, Rlimit { current: bound, maximum: bound })?;
     }
     // Where memory runs out, the kernel is to end this process and not its host. It may be forbidden; then it chooses.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // The signal at the lower bound tells this end from others; the upper bound is for a process that would ignore it.
-    setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds), maximum: Some(cpu_seconds + 1) })?;
+    let most = within_reach(Resource::Cpu, cpu_seconds + 1);
+    setrlimit(Resource::Cpu, Rlimit { current: Some(cpu_seconds.min(most)), maximum: Some(most) })?;
     rustix::process::nice(NICENESS)?;
     Ok(())
 }
@@ -217,15 +243,19 @@ mod tests {
 
     #[test]
     fn an_end_is_laid_to_whoever_caused_it() {
-        let ended = |raw: i32| verdict(ExitStatus::from_raw(raw), Duration::from_secs(30), "why");
+        let bounds = Bounds { cpu: Duration::from_secs(30), memory: ADDRESS_SPACE, output: 1 << 20 };
+        let ended = |raw: i32| verdict(ExitStatus::from_raw(raw), &bounds, "why");
         let exited = |code: i32| ended(code << 8);
         assert_eq!(exited(0), Ok(()));
         assert_eq!(exited(1), Err(Fault::File("why".to_owned())));
         assert_eq!(exited(3), Err(Fault::Machine("why".to_owned())));
         let signal = |signal: Signal| ended(signal.as_raw());
-        for (died_of, words) in
-            [(Signal::XCPU, "30s of CPU"), (Signal::ABORT, "4.0 GiB of memory"), (Signal::SEGV, "crashed")]
-        {
+        for (died_of, words) in [
+            (Signal::XCPU, "30s of CPU"),
+            (Signal::XFSZ, "1.0 MiB"),
+            (Signal::ABORT, "4.0 GiB of memory"),
+            (Signal::SEGV, "crashed"),
+        ] {
             let Err(Fault::File(reason)) = signal(died_of) else { panic!("{died_of:?} is the file's fault") };
             assert!(reason.contains(words), "{reason}");
         }
