@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,8 @@ const OUTPUT: u64 = 1024 * 1024 * 1024;
 const NICENESS: i32 = 10;
 /// Bytes of its complaint that are kept.
 const MAX_WORDS: u64 = 4096;
-/// How the child ends when it is the machine that failed and not the file.
+/// How the child ends when it will never do with the file, and when it is the machine that failed. Either way it says why.
+const FILE_FAILED: u8 = 1;
 const MACHINE_FAILED: u8 = 3;
 
 /// How much of a file's own is compiled.
@@ -70,7 +71,6 @@ pub enum Fault {
 pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
     let machine = |what: &'static str| move |error: io::Error| Fault::Machine(format!("{what}: {error}"));
     let bounds = Bounds::of(wasm.len());
-    let wall = bounds.cpu * WALL_PER_CPU;
     // The program that runs, though another may have been put in its place on the disk.
     let mut command = Command::new("/proc/self/exe");
     command
@@ -85,33 +85,48 @@ pub fn compile(wasm: &[u8], form: Form, output: &Path) -> Result<(), Fault> {
         .stderr(Stdio::piped());
     let mut child =
         descendants::spawn(&mut command, Purpose::Compiler).map_err(machine("cannot start the compiler"))?;
+    let wall = bounds.cpu * WALL_PER_CPU;
+    let attended = attend(&mut child, wasm, wall, Builder::new);
+    let status = descendants::reap(child).map_err(machine("cannot wait for the compiler"))?.status;
+    match attended {
+        Ok(Some(words)) => verdict(status, &bounds, words.trim()),
+        // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.
+        Ok(None) => Err(Fault::Machine(format!("was not compiled within {wall:?}"))),
+        Err(error) => Err(machine("cannot attend to the compiler")(error)),
+    }
+}
+
+/// Gives a compiler its file, and waits for its end: what it has said. One that takes longer is killed, and there is nothing to
+/// be said; so is one that cannot be attended to for want of a thread, for it would take half a file for the whole.
+fn attend(
+    child: &mut Child,
+    wasm: &[u8],
+    time: Duration,
+    mut thread: impl FnMut() -> Builder,
+) -> io::Result<Option<String>> {
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let pid = Pid::from_child(&child);
-    let (words, ended) = std::thread::scope(|scope| {
-        // A child that ends early closes its input; its exit status says what happened. So it does where the machine
-        // gives no thread, for then its input ends at once.
-        let _ = Builder::new().spawn_scoped(scope, move || stdin.map(|mut stdin| stdin.write_all(wasm)));
-        let words = Builder::new().spawn_scoped(scope, move || {
-            let mut words = Vec::new();
-            if let Some(stderr) = stderr {
-                let _ = stderr.take(MAX_WORDS).read_to_end(&mut words);
-            }
-            // The bound may cut a character in two.
-            String::from_utf8_lossy(&words).into_owned()
-        });
-        let ended = wait(pid, wall);
-        if !matches!(ended, Ok(true)) {
+    let pid = Pid::from_child(child);
+    std::thread::scope(|scope| {
+        let attended = || {
+            let words = thread().spawn_scoped(scope, move || {
+                let mut words = Vec::new();
+                if let Some(stderr) = stderr {
+                    let _ = stderr.take(MAX_WORDS).read_to_end(&mut words);
+                }
+                // The bound may cut a character in two.
+                String::from_utf8_lossy(&words).into_owned()
+            })?;
+            // A child that ends early closes its input; its exit status says what happened.
+            thread().spawn_scoped(scope, move || stdin.map(|mut stdin| stdin.write_all(wasm)))?;
+            Ok(wait(pid, time)?.then_some(words))
+        };
+        let attended = attended();
+        if !matches!(attended, Ok(Some(_))) {
+            // The threads end with it.
             let _ = kill_process(pid, Signal::KILL);
         }
-        (words.ok().and_then(|words| words.join().ok()).unwrap_or_default(), ended)
-    });
-    let status = descendants::reap(child).map_err(machine("cannot wait for the compiler"))?.status;
-    match ended {
-        Ok(true) => verdict(status, &bounds, words.trim()),
-        // A file's own fault is found by the bound on CPU time; this is a machine that is too busy.
-        Ok(false) => Err(Fault::Machine(format!("was not compiled within {wall:?}"))),
-        Err(error) => Err(machine("cannot wait for the compiler")(error)),
-    }
+        attended.map(|words| words.map(|words| words.join().unwrap_or_default()))
+    })
 }
 
 /// What a compilation may take.
@@ -149,10 +164,13 @@ fn cpu_bound(bytes: usize) -> Duration {
 fn verdict(status: ExitStatus, bounds: &Bounds, words: &str) -> Result<(), Fault> {
     let too_much = |what: String| Err(Fault::File(format!("is too much for the compiler: {what}")));
     let size = |bytes| ByteSize(bytes).display().iec();
-    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    match (code, status.signal().and_then(Signal::from_named_raw)) {
         (Some(0), _) => Ok(()),
-        (Some(code), _) if code == i32::from(MACHINE_FAILED) => Err(Fault::Machine(words.to_owned())),
-        (Some(_), _) => Err(Fault::File(words.to_owned())),
+        (Some(FILE_FAILED), _) if !words.is_empty() => Err(Fault::File(words.to_owned())),
+        (Some(MACHINE_FAILED), _) if !words.is_empty() => Err(Fault::Machine(words.to_owned())),
+        // It knows no other end, so it did not come as far as to look at the file, or could not say what it found.
+        (Some(_), _) => Err(Fault::Machine(format!("the compiler ended without a reason ({status})"))),
         (None, Some(Signal::XCPU)) => too_much(format!("it takes more than {:?} of CPU time", bounds.cpu)),
         (None, Some(Signal::XFSZ)) => too_much(format!("its code has more than {}", size(bounds.output))),
         (None, Some(Signal::ABORT)) => too_much(format!("it takes more than {} of memory", size(bounds.memory))),
@@ -181,13 +199,17 @@ fn wait(pid: Pid, time: Duration) -> io::Result<bool> {
 
 /// The child's side: bounds itself, reads a component from standard input, and writes its code to `output`.
 pub fn run_compiler(output: &Path, form: Form, cpu_seconds: u64) -> ExitCode {
-    match compile_here(output, form, cpu_seconds) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("{fault}");
-            if matches!(fault, Fault::Machine(_)) { ExitCode::from(MACHINE_FAILED) } else { ExitCode::FAILURE }
+    let status = match catch_unwind(|| compile_here(output, form, cpu_seconds)) {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(fault)) => {
+            // Where nobody listens the status says that there is nothing to be read.
+            let _ = writeln!(io::stderr(), "{fault}");
+            if matches!(fault, Fault::Machine(_)) { MACHINE_FAILED } else { FILE_FAILED }
         }
-    }
+        // What was said of a panic stands there already.
+        Err(_) => FILE_FAILED,
+    };
+    ExitCode::from(status)
 }
 
 fn compile_here(output: &Path, form: Form, cpu_seconds: u64) -> Result<(), Fault> {
@@ -244,12 +266,16 @@ mod tests {
     #[test]
     fn an_end_is_laid_to_whoever_caused_it() {
         let bounds = Bounds { cpu: Duration::from_secs(30), memory: ADDRESS_SPACE, output: 1 << 20 };
-        let ended = |raw: i32| verdict(ExitStatus::from_raw(raw), &bounds, "why");
-        let exited = |code: i32| ended(code << 8);
+        let ended = |raw: i32, words: &str| verdict(ExitStatus::from_raw(raw), &bounds, words);
+        let exited = |code: i32| ended(code << 8, "why");
         assert_eq!(exited(0), Ok(()));
         assert_eq!(exited(1), Err(Fault::File("why".to_owned())));
         assert_eq!(exited(3), Err(Fault::Machine("why".to_owned())));
-        let signal = |signal: Signal| ended(signal.as_raw());
+        for silent in [ended(1 << 8, ""), ended(3 << 8, ""), exited(101)] {
+            let Err(Fault::Machine(reason)) = silent else { panic!("{silent:?}") };
+            assert!(reason.contains("without a reason (exit status: "), "{reason}");
+        }
+        let signal = |signal: Signal| ended(signal.as_raw(), "why");
         for (died_of, words) in [
             (Signal::XCPU, "30s of CPU"),
             (Signal::XFSZ, "1.0 MiB"),
@@ -260,5 +286,23 @@ mod tests {
             assert!(reason.contains(words), "{reason}");
         }
         assert!(matches!(signal(Signal::KILL), Err(Fault::Machine(_))));
+    }
+
+    /// It would take an empty file for the whole, or could not say what is wrong with it.
+    #[test]
+    fn a_compiler_that_nobody_can_attend_to_is_killed() {
+        for there_are in 0..2 {
+            let mut sleep = Command::new("/bin/sleep");
+            let sleep = sleep.arg("3600").stdin(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = descendants::spawn(sleep, Purpose::Compiler).unwrap();
+            let mut threads = 0;
+            let thread = || {
+                threads += 1;
+                // No machine has room for such a stack.
+                if threads > there_are { Builder::new().stack_size(1 << 60) } else { Builder::new() }
+            };
+            assert!(attend(&mut child, b"", Duration::from_secs(3600), thread).is_err());
+            assert_eq!(descendants::reap(child).unwrap().status.signal(), Some(Signal::KILL.as_raw()));
+        }
     }
 }
