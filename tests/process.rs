@@ -1,8 +1,11 @@
 //! The capability `process`: how an approved program runs, and that nothing of it is left.
 
+use std::fs;
 use std::path::Path;
 
-use crate::support::{Client, Follower, Host, HostBuilder, eventually, machine};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Client, Follower, Host, HostBuilder, eventually, eventually_some, machine};
 
 /// A host that may run the shell on the one script; the fixture `spawn` runs it.
 fn with_script(script: &str) -> (Host, String) {
@@ -177,6 +180,25 @@ fn what_was_there_before_the_host_is_left_alone() {
     assert_eq!(machine::processes_with(file.to_str().expect("UTF-8")).len(), 1);
 }
 
+#[test]
+fn what_was_there_before_the_host_is_reaped_when_it_has_ended() {
+    let builder = HostBuilder::new().fixture("spawn").may_run_script("exit 3");
+    let file = builder.file("before", "");
+    // One that has ended by then, as a rule, and one that has not.
+    let script = format!("/bin/true & tail -f {} >/dev/null 2>&1 &", file.display());
+    let host = builder.after(&script).start();
+    let tail = eventually_some("the first is reaped", || {
+        let tails = machine::processes_with(&format!("tail -f {}", file.display()));
+        (tails.len() == 1 && tails == machine::children(host.pid())).then(|| tails[0])
+    });
+    kill(tail);
+    eventually("the other as well", || machine::children(host.pid()).is_empty());
+    // Nobody takes away what a line waits for.
+    let mut client = host.connect();
+    client.send("spawn /bin/sh -c 'exit 3'\n".repeat(50));
+    client.expect("status: exited 3\n".repeat(50));
+}
+
 /// There whatever loses its parent becomes a child of the host, from wherever it is.
 #[test]
 fn the_first_process_of_a_container_reaps_and_ends_nothing() {
@@ -195,6 +217,38 @@ fn the_first_process_of_a_container_reaps_and_ends_nothing() {
         children.len() == 3 && !children.into_iter().any(machine::is_zombie)
     });
     assert_eq!(machine::processes_with(&format!("tail -f {}", file.display())).len(), 3);
+}
+
+/// Not only when a granted program ends, for what comes to it has nothing to do with these.
+#[test]
+fn the_first_process_of_a_container_reaps_at_any_time() {
+    let builder = HostBuilder::new().fixture("spawn");
+    let [file, late, fifo] = ["followed", "late", "fifo"].map(|name| builder.file(name, ""));
+    fs::remove_file(&fifo).expect("it is there");
+    machine::fifo(&fifo);
+    // What is left behind leaves something behind itself, long after the line, and lives on.
+    let how = format!(
+        "(setsid sh -c \"echo left; exec >/dev/null 2>&1; read x < {}; (tail -f \\$x &); exec FOLLOW\" &)",
+        fifo.display()
+    );
+    let (script, request) = leaving(&file, &how);
+    let host = builder.may_run_script(&script).in_container().start();
+    host.connect().reply(&request).is(["left", "status: exited 0"]);
+    let [init] = machine::children(host.pid())[..] else { panic!("it has one child") };
+    fs::write(&fifo, format!("{}\n", late.display())).expect("somebody reads");
+    let comes = || {
+        let late = machine::processes_with(&format!("tail -f {}", late.display()));
+        late.into_iter().find(|late| machine::children(init).contains(late))
+    };
+    let late = eventually_some("it comes to the first process", comes);
+    kill(late);
+    eventually("it is reaped", || !machine::children(init).contains(&late));
+}
+
+#[track_caller]
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not the kernel");
+    kill_process(pid, Signal::KILL).expect("it runs");
 }
 
 #[test]

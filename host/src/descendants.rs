@@ -21,6 +21,7 @@ use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
 use wait4::{ResUse, Wait4};
 
 use crate::lock::lock;
@@ -65,7 +66,7 @@ enum Orphans {
     /// It is none of our business.
     #[default]
     Strangers,
-    /// It may come from elsewhere, so it is reaped when it ends by itself.
+    /// It may come from elsewhere, so it is reaped when it has ended by itself.
     Foundlings,
     /// It comes from a program that was granted.
     Descendants,
@@ -81,7 +82,7 @@ pub enum Purpose {
 }
 
 /// Has what programs leave behind become children of this process, where it can be told from all else. It is asked for
-/// before this process has any child.
+/// before this process has any child of its own, and in a runtime.
 pub fn adopt_orphans() {
     let orphans = if getpid().is_init() {
         // Whatever loses its parent in this container comes here, from wherever it is.
@@ -89,7 +90,7 @@ pub fn adopt_orphans() {
     } else if has_children() {
         // Whoever started them and then became this process may have left anything.
         tracing::info!("what granted programs leave behind is not ended: this process had children when it began");
-        Orphans::Strangers
+        Orphans::Foundlings
     } else {
         match children_of_this_process().and_then(|_| Ok(set_child_subreaper(Some(getpid()))?)) {
             Ok(()) => Orphans::Descendants,
@@ -100,6 +101,37 @@ pub fn adopt_orphans() {
         }
     };
     family().orphans = orphans;
+    if orphans == Orphans::Foundlings {
+        tokio::spawn(reap_foundlings());
+    }
+}
+
+/// Reaps foundlings whenever one may have ended. A host that has none hears of no signal.
+async fn reap_foundlings() {
+    let mut ended = match signal(SignalKind::child()) {
+        Ok(ended) => ended,
+        Err(error) => {
+            tracing::warn!(%error, "children that others have started are not reaped");
+            return;
+        }
+    };
+    loop {
+        // First those that ended before anybody listened.
+        reap_dead_foundlings();
+        if ended.recv().await.is_none() {
+            return;
+        }
+    }
+}
+
+fn reap_dead_foundlings() {
+    // Nobody is started or reaped meanwhile who would be taken for another.
+    let family = family();
+    let Ok(children) = children_of_this_process() else { return };
+    for pid in numbers(&children).filter(|pid| !family.has_started(*pid)) {
+        // It may live on.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
 }
 
 /// Starts a process. Never on the thread that this process began with: it is that one's children that are looked through
@@ -153,13 +185,13 @@ pub fn look() {
     let Ok(runtime) = Handle::try_current() else { return };
     // Nobody is reaped meanwhile.
     let mut family = family();
-    if family.orphans == Orphans::Strangers {
+    if family.orphans != Orphans::Descendants {
         return;
     }
     // Where nothing was left behind this is one short file, with few or no numbers in it, all of them known.
     let Ok(children) = children_of_this_process() else { return };
-    for pid in children.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
-        if family.programs.contains_key(&pid) || family.compilers.contains(&pid) {
+    for pid in numbers(&children) {
+        if family.has_started(pid) {
             continue;
         }
         // What is known already is not read again, and there is a bound to what is read at once.
@@ -219,10 +251,15 @@ impl Family {
         self.begun
     }
 
+    /// Whether this child was started here. Of those on the first thread's list it is known.
+    fn has_started(&self, pid: Pid) -> bool {
+        self.programs.contains_key(&pid) || self.compilers.contains(&pid)
+    }
+
     /// Whether an orphan is to end that had begun by that time: every program that runs was started after it.
     fn may_end(&self, began_before: Duration) -> bool {
         let mut running = self.programs.values().chain(self.starting.values());
-        self.orphans == Orphans::Descendants && running.all(|not_begun| began_before <= *not_begun)
+        running.all(|not_begun| began_before <= *not_begun)
     }
 }
 
@@ -240,6 +277,11 @@ fn has_children() -> bool {
 fn children_of_this_process() -> io::Result<String> {
     let pid = getpid().as_raw_nonzero();
     fs::read_to_string(format!("/proc/self/task/{pid}/children"))
+}
+
+/// The numbers in such a list.
+fn numbers(list: &str) -> impl Iterator<Item = Pid> {
+    list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
 fn since_boot() -> Duration {
@@ -304,12 +346,11 @@ mod tests {
         let seconds = Duration::from_secs;
         let programs = |times: &[u64]| {
             let numbered = times.iter().zip(1..).map(|(time, pid)| (Pid::from_raw(pid).unwrap(), seconds(*time)));
-            Family { programs: numbered.collect(), orphans: Orphans::Descendants, ..Family::default() }
+            Family { programs: numbered.collect(), ..Family::default() }
         };
         assert!(programs(&[]).may_end(seconds(5)));
         assert!(programs(&[5, 6]).may_end(seconds(5)));
         assert!(!programs(&[4, 6]).may_end(seconds(5)));
-        assert!(!Family { orphans: Orphans::Foundlings, ..programs(&[]) }.may_end(seconds(5)));
         let mut starting = programs(&[6]);
         starting.begin(seconds(4));
         assert!(!starting.may_end(seconds(5)));

@@ -71,7 +71,6 @@ fn main() -> ExitCode {
 fn run_server(arguments: &Serve) -> Result<(), String> {
     let log = logging::start(arguments.log_format, "info")?;
     capabilities::self_test()?;
-    descendants::adopt_orphans();
     let file = arguments.config.clone();
     let overrides = arguments.overrides();
     let load = move || Config::load(file.as_deref(), &overrides).map_err(|error| error.to_string());
@@ -85,7 +84,10 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
         .event_interval(loops::EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let result = runtime.block_on(server::serve(config, load));
+    let result = runtime.block_on(async {
+        descendants::adopt_orphans();
+        server::serve(config, load).await
+    });
     // Whatever the blocking pool still does was cancelled; it is not waited for.
     runtime.shutdown_background();
     log.report_losses();
