@@ -56,3 +56,23 @@ fn a_program_that_is_run_once_has_no_descriptor_either() {
     // The last one is what `ls` reads.
     pipe_into(&mut run, "").exited(0).prints("0\n1\n2\n3\nstatus: exited 0\n");
 }
+
+/// Whoever reads no reason reads the status.
+#[test]
+fn the_status_is_as_documented_where_nobody_takes_the_reason() {
+    let builder = HostBuilder::new().guest("text", "(module)").without_cache_flag();
+    let cache = builder.files().join("cache").display().to_string();
+    let config = builder.file("full.toml", format!("[tenants.default]\ncommands = [{:?}]\n", builder.commands()));
+    let broken = builder.file("broken.toml", "[tenants.default.limitz]\n").display().to_string();
+    let (config, records) = (config.display().to_string(), builder.file("audit.jsonl", "no record\n"));
+    let said_nothing = |args: &[&str], status: i32| {
+        pipe_into(wasmline_after("exec 2>/dev/full").args(args), "").exited(status);
+    };
+    said_nothing(&["check", "--config", &config, "--cache", &cache], 1);
+    said_nothing(&["serve", "--config", &broken, "--cache", &cache], 1);
+    said_nothing(&["suggest", &records.display().to_string()], 1);
+    said_nothing(&["explain", "--config", &broken, "echo", "digest", "/etc/hostname"], 2);
+    let mut bare = wasmline_after("exec >/dev/full");
+    bare.args(["bare", "--calls", "10", "--cache", &cache]).arg(guests::fixture("words"));
+    pipe_into(&mut bare, "").exited(1).says(&["cannot write"]);
+}

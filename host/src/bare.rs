@@ -50,8 +50,7 @@ pub fn run(arguments: &Bare) -> Result<(), String> {
     let (called, used) = cpu::measure_aside(|| (0..arguments.calls).try_for_each(|_| call()));
     called?;
     let each = used.as_secs_f64() * 1e6 / f64::from(arguments.calls);
-    println!("{}", json!({ "calls": arguments.calls, "cpu_us_per_call": each }));
-    Ok(())
+    cli::print(&format!("{}\n", json!({ "calls": arguments.calls, "cpu_us_per_call": each })))
 }
 
 /// A command that is ready to be called.

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -187,6 +188,11 @@ pub fn config(file: Option<&Path>, cache: Option<&Path>) -> Result<Config, Strin
 /// When nobody takes it.
 pub fn print(answer: &str) -> Result<(), String> {
     io::stdout().write_all(answer.as_bytes()).map_err(|error| format!("cannot write: {error}"))
+}
+
+/// Says on standard error why there is no answer, or not the one that was wanted. Where nobody takes it the exit status tells.
+pub fn complain(words: impl Display) {
+    let _ = writeln!(io::stderr(), "wasmline: {words}");
 }
 
 /// How an answer looks.

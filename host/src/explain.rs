@@ -31,7 +31,7 @@ pub fn run(arguments: &Explain) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("wasmline: {error}");
+            cli::complain(error);
             ExitCode::from(CANNOT_SAY)
         }
     }

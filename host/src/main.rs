@@ -1,5 +1,8 @@
 //! wasmline: a line from a client runs as a sandboxed WebAssembly command.
 
+// They panic where nobody reads, and a panic has a status of its own.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod audit;
 mod bare;
 #[cfg(test)]
@@ -98,7 +101,7 @@ fn report(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wasmline: {error}");
+            cli::complain(error);
             ExitCode::FAILURE
         }
     }

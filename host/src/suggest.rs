@@ -92,7 +92,8 @@ fn read(
             Ok(record) => record,
             Err(error) => {
                 // A host that was killed may have left half a line.
-                eprintln!("wasmline: {}:{}: passed over, for it is no record: {error}", file.display(), number + 1);
+                let place = format!("{}:{}", file.display(), number + 1);
+                cli::complain(format_args!("{place}: passed over, for it is no record: {error}"));
                 continue;
             }
         };
