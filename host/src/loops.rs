@@ -16,7 +16,6 @@ use std::thread;
 
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::{Builder, Handle};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -140,27 +139,6 @@ pub fn leave() -> bool {
     let is_loop = WORKERS.with_borrow(Option::is_some);
     LEAVES.set(is_loop);
     is_loop
-}
-
-/// Runs what blocks on a thread of the workers' runtime, whoever asks for it.
-pub fn spawn_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    match WORKERS.with_borrow(|workers| workers.as_ref().map(|workers| workers.runtime.clone())) {
-        Some(workers) => spawn_blocking_on(&workers, work),
-        None => tokio::task::spawn_blocking(work),
-    }
-}
-
-/// Runs what blocks on a thread of this runtime.
-pub fn spawn_blocking_on<T: Send + 'static>(
-    runtime: &Handle,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    // What it opens is watched by the loop that asked for it.
-    let here = Handle::current();
-    runtime.spawn_blocking(move || {
-        let _entered = here.enter();
-        work()
-    })
 }
 
 /// Polls a future until it ends: here, and among the workers from when it has asked for that. Dropping the result drops it

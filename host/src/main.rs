@@ -83,7 +83,6 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
         // These have what computes for long. One more than there are turns for guests, so that there always is one for
         // everything else; whoever has been busy least goes first, by the operating system's own rule.
         .worker_threads(config::cores() + 1)
-        .max_blocking_threads(config::BLOCKING_THREADS)
         .event_interval(loops::EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
@@ -91,7 +90,7 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
         descendants::adopt_orphans();
         server::serve(config, load).await
     });
-    // Whatever the blocking pool still does was cancelled; it is not waited for.
+    // What still runs there was cancelled; it is not waited for.
     runtime.shutdown_background();
     log.report_losses();
     result

@@ -195,7 +195,8 @@ impl Server {
         let tenants = server.connections.host.tenants.load_full();
         watch.set(tenants.values().flat_map(|tenant| tenant.directories()).cloned());
         let (connections, loading) = (Arc::clone(&server.connections), Arc::clone(&server.loading));
-        tokio::spawn(keep_commands(watch, connections, loading, Arc::clone(&server.registry)));
+        let (registry, aside) = (Arc::clone(&server.registry), Arc::clone(server.shares.aside()));
+        tokio::spawn(keep_commands(watch, connections, loading, registry, aside));
         // The certificates are read first, so that nobody is accepted who could not be served.
         let open = |listener| Ok((listener, server.open(listener, Entrance::new("", listener)?)?));
         let opened = config.listeners.iter().map(open);
@@ -288,7 +289,7 @@ impl Server {
     ) -> Result<(), String> {
         self.reopen_audit().await;
         // Elsewhere, for a disk that does not answer must not keep the host from ending.
-        let reading = tokio::task::spawn_blocking(reload.clone());
+        let reading = self.shares.aside().run(reload.clone());
         let read = tokio::time::timeout(READING_TIME, reading);
         let read = read.await.map_err(|_| format!("it could not be read within {READING_TIME:?}"))?;
         self.reload(read.map_err(|error| error.to_string())??).await
@@ -372,9 +373,10 @@ async fn load_tenants(
     shares: &Shares,
     strictness: Strictness,
 ) -> Result<Tenants, String> {
+    let aside = Arc::clone(shares.aside());
     let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
     let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
-    tokio::task::spawn_blocking(load).await.map_err(|error| format!("cannot load commands: {error}"))?
+    aside.run(load).await.map_err(|error| format!("cannot load commands: {error}"))?
 }
 
 /// Puts the old value back where the new one is another.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::harness::Siege;
+use super::harness::{SUM_OF_ABC, Siege};
 use crate::support::{Client, Follower, Host, HostBuilder, eventually, machine, pause, quoted};
 
 #[test]
@@ -46,6 +46,39 @@ fn a_limit_on_the_size_of_files() {
             client.reply("echo on").is(["on"]);
         }
     });
+}
+
+/// The host has not had a job yet, so it has no threads for jobs but what it has begun with.
+#[test]
+fn no_threads_left() {
+    let builder = HostBuilder::new().fixture("hash").fixture("spawn").fixture("wasi-files");
+    let builder = builder.may_run("/bin/echo", "[{ any = true }]");
+    let files = builder.files();
+    let large = machine::sparse_file(files.join("large"), 256 << 20);
+    let grant = format!("[[tenants.default.grants.directory]]\npath = {}", quoted(&files));
+    let host = builder.may_hash(&files).more(&grant).start();
+    let hash = format!("hash sha1 {}", large.display());
+    let list = format!("wasi-files list {}", files.display());
+    let lines = [&*hash, &hash, "spawn /bin/echo x", &list];
+    let mut clients: Vec<_> = (0..3 * lines.len()).map(|_| host.connect()).collect();
+    for client in &mut clients {
+        client.reply("echo served").is(["served"]);
+    }
+    machine::without_threads(host.pid(), || {
+        for (client, line) in clients.iter_mut().zip(lines.iter().cycle()) {
+            client.send(format!("echo before\n{line}\necho after\n"));
+        }
+        for (client, line) in clients.iter_mut().zip(lines.iter().cycle()) {
+            client.expect("before\n");
+            match *line {
+                line if line == hash => assert_eq!(client.line().len(), SUM_OF_ABC.len()),
+                line if line == list => client.expect("large\n"),
+                _ => client.expect("x\nstatus: exited 0\n"),
+            }
+            client.expect("after\n");
+        }
+    });
+    host.connect().reply("spawn /bin/echo x").is(["x", "status: exited 0"]);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
+/// Less than a thread's stack takes, and more than anything else that a line needs.
+const ROOM: u64 = 1024 * 1024;
+
 /// A figure of `/proc/PID/status` in KiB, such as `VmRSS`.
 #[track_caller]
 pub fn memory_kib(pid: u32, figure: &str) -> u64 {
@@ -137,6 +140,25 @@ pub fn bound_descriptors(pid: u32, most: u64) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
     let bound = Rlimit { current: Some(most), maximum: Some(most) };
     prlimit(pid, Resource::Nofile, bound).expect("the process is there");
+}
+
+/// Lets a running process have no more threads while this lasts: each would need a stack, for which there is no room. For small
+/// things there is. Who may do what in a name space of users does not concern that, as it does the number of processes.
+#[track_caller]
+pub fn without_threads<T>(pid: u32, meanwhile: impl FnOnce() -> T) -> T {
+    let room = memory_kib(pid, "VmSize") * 1024 + ROOM;
+    with_bound(pid, Resource::As, room, meanwhile)
+}
+
+#[track_caller]
+fn with_bound<T>(pid: u32, of: Resource, most: u64, meanwhile: impl FnOnce() -> T) -> T {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    // The hard bound is the one that this process has handed on.
+    let bound = Rlimit { current: Some(most), maximum: getrlimit(of).maximum };
+    let before = prlimit(pid, of, bound).expect("the process is there");
+    let result = meanwhile();
+    prlimit(pid, of, before).expect("the process is there");
+    result
 }
 
 /// Creates a file of the given length that takes no space on the disk and reads as zeros.

@@ -13,7 +13,6 @@ use wasmtime::component::Resource;
 
 use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
-use crate::loops;
 use crate::policy::{Access, Denial};
 use crate::sandbox::{Stop, cpu};
 use arguments::Arguments;
@@ -58,7 +57,8 @@ impl Host for ObjectView<'_> {
         // Beforehand, for the line may end while it is under way.
         let is_new = self.call.ledger.used(access.clone());
         // Starting a program takes the better part of a millisecond, in which a worker could serve a hundred lines.
-        let started = loops::spawn_blocking(move || {
+        let part = task.tenant().part();
+        let started = part.aside.run(move || {
             let account = Arc::clone(&task);
             let (started, used) = cpu::measure_aside(|| {
                 let args = Arguments::confine(&program, args, &plan.paths)?;

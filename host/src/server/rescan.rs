@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use super::connections::Connections;
 use crate::registry::{Registry, Watch};
 use crate::sandbox::ready;
-use crate::tenants::{self, Refreshed};
+use crate::tenants::{self, Refreshed, Threads};
 
 /// Keeps the tenants' commands as their directories are, until the server drains.
 pub async fn keep_commands(
@@ -15,6 +15,7 @@ pub async fn keep_commands(
     connections: Arc<Connections>,
     loading: Arc<Mutex<()>>,
     registry: Arc<Registry>,
+    aside: Arc<Threads>,
 ) {
     let mut again = false;
     loop {
@@ -31,7 +32,7 @@ pub async fn keep_commands(
         // A reload may have made others meanwhile.
         let tenants = connections.host.tenants.load_full();
         let registry = Arc::clone(&registry);
-        let refreshed = match tokio::task::spawn_blocking(move || tenants::refresh(&tenants, &registry)).await {
+        let refreshed = match aside.run(move || tenants::refresh(&tenants, &registry)).await {
             Ok(refreshed) => refreshed,
             Err(error) => {
                 tracing::error!(%error, "a rescan of the commands failed");

@@ -21,6 +21,7 @@ pub struct Shares {
     file_jobs: Arc<Gate>,
     most_file_jobs: usize,
     threads: Arc<Threads>,
+    aside: Arc<Threads>,
     most_compile_jobs: usize,
     turns: Arc<Gate>,
     children: Arc<Gate>,
@@ -45,7 +46,8 @@ impl Shares {
             most_hash_jobs: server.hash_jobs,
             file_jobs: Arc::new(Gate::new(server.file_jobs)),
             most_file_jobs: server.file_jobs,
-            threads: Arc::new(Threads::new(server.hash_jobs + server.file_jobs, cores / 2)?),
+            threads: Arc::new(Threads::new("job", server.hash_jobs + server.file_jobs, cores / 2)?),
+            aside: Arc::new(Threads::new("aside", config::BLOCKING_THREADS, 0)?),
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Gate::new(cores)),
             children: Arc::new(Gate::new(plan.children)),
@@ -57,6 +59,11 @@ impl Shares {
             memory: Arc::new(AllMemory::new(plan.memory)),
             plan,
         })
+    }
+
+    /// Where is done what blocks and is no job.
+    pub fn aside(&self) -> &Arc<Threads> {
+        &self.aside
     }
 
     /// The same host under another plan. Children that run go on, and count, and so does memory that is in use.
@@ -111,6 +118,7 @@ impl Shares {
             hash_jobs: places(&self.hash_jobs, hash_jobs, before.map(|part| &part.hash_jobs)),
             file_jobs: places(&self.file_jobs, file_jobs, before.map(|part| &part.file_jobs)),
             threads: Arc::clone(&self.threads),
+            aside: Arc::clone(&self.aside),
             compile_jobs: limits.compile_jobs.unwrap_or_else(|| share(self.most_compile_jobs, tenants)),
             // A tenant may have all turns, and no more than that wait for one at a time: so tenants take turns, however
             // many lines each of them has.
@@ -130,6 +138,8 @@ pub struct Part {
     pub file_jobs: Quota,
     /// Where both are done.
     pub threads: Arc<Threads>,
+    /// Where programs are started, and waited for in the last resort.
+    pub aside: Arc<Threads>,
     /// How many of its files may be compiled at once.
     pub compile_jobs: usize,
     /// Turns on the processors.

@@ -20,7 +20,6 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::arguments::Arguments;
 use crate::descendants::{self, Purpose, watch};
-use crate::loops;
 use crate::task::{ChildPlace, Task};
 use crate::tenants::Place;
 
@@ -78,7 +77,7 @@ struct Stderr {
 impl Child {
     /// Starts a program with an empty environment, in `/`, with no input, in a process group of its own.
     ///
-    /// Blocks until the program has been executed, so it belongs on the blocking pool; the runtime must be entered.
+    /// Blocks until the program has been executed, so it belongs on a thread aside; the runtime must be entered.
     pub(super) fn spawn(program: &str, args: Arguments, task: Arc<Task>, places: ChildPlaces) -> io::Result<Child> {
         let mut command = Command::new(program);
         command
@@ -185,10 +184,10 @@ impl Process {
         let reaped = match ended {
             Ok(()) => self.reap().map(drop),
             // Without a descriptor to wait with, a thread waits.
-            Err(_) => match loops::spawn_blocking(move || self.reap().map(drop)).await {
-                Ok(reaped) => reaped,
-                Err(_) => Ok(()),
-            },
+            Err(_) => {
+                let part = self.task.tenant().part();
+                part.aside.run(move || self.reap().map(drop)).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = reaped {
             tracing::warn!(pid, %error, "could not reap a child");
