@@ -69,6 +69,41 @@ fn a_file_that_was_moved_aside_is_begun_anew_at_a_hang_up() {
     records(&other, 2);
 }
 
+/// What something is mounted on cannot be renamed.
+#[test]
+fn a_file_that_cannot_be_renamed_costs_no_old_one() {
+    let (builder, audit) = audited(HostBuilder::new(), "max-size = \"2KiB\"\nkeep = 2");
+    let old = [1, 2].map(|number| audit.with_extension(format!("jsonl.{number}")));
+    for file in [&audit, &builder.files().join("mounted"), &old[0], &old[1]] {
+        fs::write(file, format!("{}\n", file.display())).expect("it can be written");
+    }
+    let (mounted, on) = (builder.files().join("mounted").display().to_string(), audit.display());
+    let mount = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+    let unshare = "exec unshare --user --map-root-user --mount /bin/sh -c";
+    let host = builder.after(&format!("{unshare} '{mount}' '{mounted}' '{on}' \"$0\" \"$@\"")).start();
+    let mut client = host.connect();
+    for _ in 0..30 {
+        client.reply("echo something");
+    }
+    host.wait_for_log(&["ERROR", "audit records cannot be written and are lost", "busy"]);
+    for file in old {
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), format!("{}\n", file.display()));
+    }
+}
+
+#[test]
+fn a_file_that_was_deleted_is_begun_anew() {
+    let (builder, audit) = audited(HostBuilder::new(), "");
+    let host = builder.start();
+    let mut client = host.connect();
+    client.reply("echo one");
+    records(&audit, 2);
+    fs::remove_file(&audit).expect("it can be removed");
+    client.reply("echo two");
+    records(&audit, 2);
+    host.wait_for_log(&["WARN", "somebody has deleted the audit file", "audit.jsonl"]);
+}
+
 #[test]
 fn a_host_does_not_start_without_its_audit_file() {
     let builder = HostBuilder::new();

@@ -23,10 +23,12 @@ pub struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens the file for appending, or makes it. `keep` older ones are kept when it has grown to `max_size` bytes.
+    /// Opens the file for appending, or makes it. `keep` older ones are kept when it has grown to `max_size` bytes. One that was
+    /// set aside to be kept, by a host that did not come any further, gets its number.
     ///
     /// # Errors
-    /// When it cannot be opened, is no regular file, or another process has it open for the same purpose.
+    /// When it cannot be opened, is no regular file, another process has it open for the same purpose, or what was set aside
+    /// cannot be renamed.
     pub fn open(path: &Path, max_size: u64, keep: usize) -> io::Result<AuditFile> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(MODE);
@@ -51,7 +53,9 @@ impl AuditFile {
             file.write_all(b"\n")?;
             length += 1;
         }
-        Ok(AuditFile { path: path.to_owned(), file, length, max_size, keep, renamed: false })
+        let file = AuditFile { path: path.to_owned(), file, length, max_size, keep, renamed: false };
+        file.number()?;
+        Ok(file)
     }
 
     /// Whether it is this one that is there, and not another that took its place.
@@ -74,8 +78,15 @@ impl AuditFile {
     /// # Errors
     /// When the machine does not take them.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut metadata = self.file.metadata()?;
+        if metadata.nlink() == 0 && !self.renamed {
+            // Nobody would ever read what is written there.
+            *self = AuditFile::open(&self.path, self.max_size, self.keep)?;
+            metadata = self.file.metadata()?;
+            tracing::warn!(path = %self.path.display(), "somebody has deleted the audit file; it is begun anew");
+        }
         // Somebody else may have truncated it.
-        self.length = self.file.metadata()?.len();
+        self.length = metadata.len();
         if lines.len() as u64 > self.room() && self.length > 0 {
             self.rotate()?;
         }
@@ -100,20 +111,41 @@ impl AuditFile {
     }
 
     /// Renames the file to `FILE.1`, that one to `FILE.2`, and so on, and begins a new one. The oldest goes.
+    ///
+    /// First the file is set aside as `FILE.0`, and only what was set aside pushes out an old one: so neither a file that cannot
+    /// be renamed nor a new one that cannot be opened costs one at each try. Opening does the rest.
     fn rotate(&mut self) -> io::Result<()> {
-        // A new file that could not be opened must not push out one more old file at each try.
         if !self.renamed {
             self.sync()?;
-            for number in (1..self.keep).rev() {
-                rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
-            }
-            match self.keep {
-                0 => std::fs::remove_file(&self.path)?,
-                _ => rename_if_there(&self.path, &self.numbered(1))?,
+            if self.keep == 0 {
+                done_if_not_there(std::fs::remove_file(&self.path))?;
+            } else {
+                // A host whose bounds have changed may have left one.
+                self.number()?;
+                done_if_not_there(std::fs::rename(&self.path, self.numbered(0)))?;
             }
             self.renamed = true;
         }
         *self = AuditFile::open(&self.path, self.max_size, self.keep)?;
+        Ok(())
+    }
+
+    /// Gives what was set aside the first number, and those that are in the way the next ones, up to one that is not taken:
+    /// whoever was interrupted here goes on where that was.
+    fn number(&self) -> io::Result<()> {
+        if !is_there(&self.numbered(0))? {
+            return Ok(());
+        }
+        if self.keep == 0 {
+            return std::fs::remove_file(self.numbered(0));
+        }
+        let mut last = 1;
+        while last < self.keep && is_there(&self.numbered(last))? {
+            last += 1;
+        }
+        for number in (0..last).rev() {
+            std::fs::rename(self.numbered(number), self.numbered(number + 1))?;
+        }
         Ok(())
     }
 
@@ -149,10 +181,19 @@ fn ends_a_line(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match std::fs::rename(from, to) {
+/// Whether there is a file. Anything else is none that was renamed to that.
+fn is_there(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        looked_at => looked_at.map(|metadata| metadata.is_file()),
+    }
+}
+
+/// What somebody else has taken away need not be.
+fn done_if_not_there(done: io::Result<()>) -> io::Result<()> {
+    match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        renamed => renamed,
+        done => done,
     }
 }
 
@@ -178,6 +219,85 @@ mod tests {
         assert_eq!(all, ["six\n", "much longer than a file\n", "four\n", "none"]);
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// All files of a directory with what is in them, by their names.
+    fn all(directory: &Path) -> Vec<(String, String)> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        let mut all: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(&path)))
+            .collect();
+        all.sort();
+        all
+    }
+
+    fn files(names: &[(&str, &str)]) -> Vec<(String, String)> {
+        names.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    /// A directory is in the way; a file that something is mounted on takes rights that a test need not have.
+    #[test]
+    fn a_file_that_cannot_be_renamed_pushes_out_no_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (name, text) in [("audit", "live\n"), ("audit.1", "one\n"), ("audit.2", "two\n")] {
+            std::fs::write(path(name), text).unwrap();
+        }
+        let mut file = AuditFile::open(&path("audit"), 8, 2).unwrap();
+        std::fs::create_dir_all(path("audit.0/in the way")).unwrap();
+        for _ in 0..5 {
+            file.append(b"more\n").unwrap_err();
+            assert_eq!([read(&path("audit.1")), read(&path("audit.2"))], ["one\n", "two\n"]);
+        }
+        std::fs::remove_dir_all(path("audit.0")).unwrap();
+        file.append(b"more\n").unwrap();
+        let kept = [("audit", "more\n"), ("audit.1", "live\n"), ("audit.2", "one\n")];
+        assert_eq!(all(directory.path()), files(&kept));
+    }
+
+    /// A host that ends anywhere in a rotation has lost nothing but the oldest, and the next one does the rest.
+    #[test]
+    fn a_rotation_is_gone_on_with_where_it_was_interrupted() {
+        let names = ["audit", "audit.0", "audit.1", "audit.2", "audit.3"];
+        // Where the live file, and the first, second and third of the old ones are by then.
+        for places in [[1, 2, 3, 4], [1, 2, 4, 0], [1, 3, 4, 0], [2, 3, 4, 0]] {
+            let directory = tempfile::tempdir().unwrap();
+            for (place, text) in places.into_iter().zip(["live\n", "one\n", "two\n", "three\n"]) {
+                if place > 0 {
+                    std::fs::write(directory.path().join(names[place]), text).unwrap();
+                }
+            }
+            let mut file = AuditFile::open(&directory.path().join("audit"), 100, 3).unwrap();
+            file.append(b"next\n").unwrap();
+            let kept = [("audit", "next\n"), ("audit.1", "live\n"), ("audit.2", "one\n"), ("audit.3", "two\n")];
+            assert_eq!(all(directory.path()), files(&kept), "{places:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_somebody_deleted_is_begun_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
+        for (keep, size) in [(2, 100), (0, 100), (2, 5), (0, 5)] {
+            let mut file = AuditFile::open(&path, size, keep).unwrap();
+            for text in ["one\n", "two\n", "three\n"] {
+                file.append(text.as_bytes()).unwrap();
+                assert_eq!(all(directory.path()), files(&[("audit", text)]), "{keep} {size}");
+                std::fs::remove_file(&path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_somebody_moved_need_not_be_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, aside] = ["audit", "aside"].map(|name| directory.path().join(name));
+        let mut file = AuditFile::open(&path, 5, 0).unwrap();
+        file.append(b"one\n").unwrap();
+        std::fs::rename(&path, aside).unwrap();
+        file.append(b"two\n").unwrap();
+        assert_eq!(all(directory.path()), files(&[("aside", "one\n"), ("audit", "two\n")]));
     }
 
     #[test]
