@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{HostBuilder, Outcome, components, guests, pipe_into, wasmline};
+use crate::support::{HostBuilder, Outcome, components, guests, pipe_into, wasmline, wasmline_after};
 
 /// Runs a file under the builder's configuration. Its commands directory has nothing to do with it.
 fn run(builder: &HostBuilder, file: &Path, args: &[&str], input: &str) -> Outcome {
@@ -71,6 +71,39 @@ fn standard_input_is_the_following_lines() {
     run(&builder, &copied, &[], "unasked\n").exited(0).prints("0 lines\n");
     fs::write(copied.with_extension("toml"), "stdin = 'connection'").expect("a sidecar");
     run(&builder, &copied, &[], "one\ntwo\n").exited(0).prints("1 one\n2 two\n2 lines\n");
+}
+
+/// Runs a file in place of a shell that has run this script, which may put something else in place of what it reads and writes.
+fn run_after(script: &str, builder: &HostBuilder, file: &Path) -> Outcome {
+    let config = builder.files().join("run.toml");
+    fs::write(&config, builder.config()).expect("the configuration can be written");
+    let mut command = wasmline_after(script);
+    command.arg("run").arg("--config").arg(config).arg("--cache").arg(HostBuilder::shared_cache());
+    pipe_into(command.arg(file), "")
+}
+
+#[test]
+fn what_cannot_be_printed_is_said() {
+    let builder = HostBuilder::new();
+    // With a line break at its end or without.
+    for text in ["all of it\n", "some of it"] {
+        let program = builder.file("program.wasm", components::preview1_printing(text, 0));
+        run_after("exec >/dev/full", &builder, &program).exited(1).says(&["cannot write: No space left on device"]);
+    }
+}
+
+/// A directory can be opened, and not be read.
+#[test]
+fn an_input_that_cannot_be_read_has_no_end() {
+    let builder = HostBuilder::new();
+    let copied = builder.files().join("count.wasm");
+    fs::copy(guests::fixture("wasi-count"), &copied).expect("a copy");
+    // Who reads nothing is not concerned.
+    run_after("exec </", &builder, &copied).exited(0).prints("0 bytes\n");
+    fs::write(copied.with_extension("toml"), "stdin = 'connection'").expect("a sidecar");
+    run_after("exec </dev/null", &builder, &copied).exited(0).prints("0 bytes\n");
+    let failed = run_after("exec </", &builder, &copied).exited(1);
+    failed.prints("").says(&["cannot read standard input: Is a directory"]);
 }
 
 #[test]

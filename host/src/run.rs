@@ -2,12 +2,12 @@
 //!
 //! The command gets a connection of its own, a pair of sockets whose other end is this process's standard input and output.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use rustix::process::getuid;
@@ -29,6 +29,8 @@ use crate::wire::{Gone, Wire};
 
 /// Who the caller is, for the command.
 const PEER: &str = "local";
+/// Bytes that are read from standard input at once.
+const READ_CHUNK: usize = 8 * 1024;
 
 /// Runs the command, and returns the status that the process is to exit with.
 ///
@@ -47,21 +49,27 @@ pub fn run(arguments: &Run) -> Result<ExitCode, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let (here, there) = UnixStream::pair().map_err(|error| format!("cannot make a connection: {error}"))?;
-    let output = pump(there).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let (wire, there) = {
+        let _entered = runtime.enter();
+        connect(&config).map_err(|error| format!("cannot make a connection: {error}"))?
+    };
+    let pump = Pump::start(there, &wire).map_err(|error| format!("cannot start a thread: {error}"))?;
     let command = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let words = std::iter::once(command).chain(arguments.args.iter().cloned()).collect();
-    let ended = runtime.block_on(call(host, tenant.name.clone(), &config, here, words));
+    let ended = runtime.block_on(call(host, tenant.name.clone(), wire, words));
     // The blocking pool may still wait for a standard input that nobody reads any more.
     runtime.shutdown_background();
-    let written = output.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prints has ended")));
+    let written = pump.output.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prints has ended")));
     drop(log);
     match (ended, written) {
         (Ok(None), Ok(_)) => Ok(ExitCode::SUCCESS),
         (Ok(Some(failure)), Ok(_)) => Ok(ExitCode::from(status(&failure))),
         // Whoever reads the output has had enough, and whoever writes it is gone therefore.
         (_, Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::FAILURE),
-        (Err(gone), _) => Err(gone.to_string()),
+        (Err(gone), _) => Err(match pump.unread.get() {
+            Some(error) => format!("cannot read standard input: {error}"),
+            None => gone.to_string(),
+        }),
         (_, Err(error)) => Err(format!("cannot write: {error}")),
     }
 }
@@ -90,16 +98,15 @@ pub fn host(config: &Config, tenant: &config::Tenant, arguments: &Run, form: For
     })
 }
 
-async fn call(
-    host: Arc<Host>,
-    tenant: String,
-    config: &Config,
-    here: UnixStream,
-    words: Vec<String>,
-) -> Result<Option<Failure>, Gone> {
+/// A connection, and its other end.
+fn connect(config: &Config) -> io::Result<(Arc<Wire>, UnixStream)> {
+    let (here, there) = UnixStream::pair()?;
     here.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(here)?;
-    let wire = Arc::new(Wire::new(stream, PEER, Arc::new(config.server.clone())));
+    Ok((Arc::new(Wire::new(stream, PEER, Arc::new(config.server.clone()))), there))
+}
+
+async fn call(host: Arc<Host>, tenant: String, wire: Arc<Wire>, words: Vec<String>) -> Result<Option<Failure>, Gone> {
     let credential = Credential::User(getuid().as_raw());
     let identity = Identity { credential, listener: "the command line".into(), peer: PEER.into() };
     let dispatcher = Dispatcher::new(host, tenant.into(), identity);
@@ -108,21 +115,59 @@ async fn call(
     Ok(ended)
 }
 
-/// Copies standard input to the connection, and the connection to standard output. The result is there when all that was
-/// written is printed.
-fn pump(connection: UnixStream) -> io::Result<thread::JoinHandle<io::Result<()>>> {
-    let mut input = connection.try_clone()?;
-    // It ends with the process: nobody waits for a standard input that may never end.
-    thread::Builder::new().name("input".into()).spawn(move || {
-        let _ = io::copy(&mut io::stdin(), &mut input);
-        let _ = input.shutdown(Shutdown::Write);
-    })?;
-    let mut output = connection;
-    thread::Builder::new().name("output".into()).spawn(move || match io::copy(&mut output, &mut io::stdout()) {
+/// What copies standard input to the connection, and the connection to standard output.
+struct Pump {
+    /// Why standard input could not be read to its end.
+    unread: Arc<OnceLock<io::Error>>,
+    /// The result is there when all that was written is printed.
+    output: JoinHandle<io::Result<()>>,
+}
+
+impl Pump {
+    fn start(connection: UnixStream, wire: &Arc<Wire>) -> io::Result<Pump> {
+        let unread = Arc::<OnceLock<io::Error>>::default();
+        let (input, failed, wire) = (connection.try_clone()?, Arc::clone(&unread), Arc::downgrade(wire));
+        // It ends with the process: nobody waits for a standard input that may never end.
+        thread::Builder::new().name("input".into()).spawn(move || send_input(&input, &failed, &wire))?;
+        let output = thread::Builder::new().name("output".into()).spawn(move || print(connection))?;
+        Ok(Pump { unread, output })
+    }
+}
+
+/// Sends standard input until it ends or the command wants no more of it. An error is no end of it: a command that has taken
+/// half of something for all of it must not go on.
+fn send_input(mut connection: &UnixStream, failed: &OnceLock<io::Error>, wire: &Weak<Wire>) {
+    let mut chunk = [0; READ_CHUNK];
+    loop {
+        match io::stdin().read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => {
+                if connection.write_all(&chunk[..read]).is_err() {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let _ = failed.set(error);
+                if let Some(wire) = wire.upgrade() {
+                    wire.cut_off();
+                }
+                break;
+            }
+        }
+    }
+    let _ = connection.shutdown(Shutdown::Write);
+}
+
+/// Prints all that comes, to the last byte.
+fn print(mut connection: UnixStream) -> io::Result<()> {
+    let mut output = io::stdout();
+    match io::copy(&mut connection, &mut output) {
         // All was read, and then there was input that the command did not want.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
-        copied => copied.map(drop),
-    })
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        copied => drop(copied?),
+    }
+    output.flush()
 }
 
 /// A program's own status, as far as a process can have it; else the one for failure.

@@ -256,8 +256,14 @@ pub fn exporting_names(count: usize, bytes: usize) -> Vec<u8> {
 /// A program for WASI preview 1, as older compilers make them: a core module that prints a line and exits.
 #[track_caller]
 pub fn preview1(line: &str, status: u32) -> Vec<u8> {
-    let length = line.len() + 1;
-    let text = literal(&format!("{line}\n"));
+    preview1_printing(&format!("{line}\n"), status)
+}
+
+/// The same for any text.
+#[track_caller]
+pub fn preview1_printing(text: &str, status: u32) -> Vec<u8> {
+    let length = text.len();
+    let text = literal(text);
     parse(&format!(
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write"

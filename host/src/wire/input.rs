@@ -39,6 +39,8 @@ pub enum Input {
 pub(super) struct InputState {
     lines: LineBuffer,
     ended: bool,
+    /// Whether the end is none: whoever sends could not go on.
+    is_cut: bool,
     /// When the line that is coming in began; `None` between lines.
     line_began: Option<Instant>,
 }
@@ -46,7 +48,7 @@ pub(super) struct InputState {
 impl InputState {
     /// Nothing yet.
     pub(super) fn new(max_line: usize) -> InputState {
-        InputState { lines: LineBuffer::new(max_line), ended: false, line_began: None }
+        InputState { lines: LineBuffer::new(max_line), ended: false, is_cut: false, line_began: None }
     }
 }
 
@@ -148,12 +150,18 @@ impl Wire {
             let read = ready!(self.transport.poll_read(cx, scratch))?;
             let mut input = lock(&self.input);
             match read {
+                0 if input.is_cut => return Poll::Ready(Err(Gone::CutOff)),
                 0 => input.ended = true,
                 read => input.lines.push(&scratch[..read]),
             }
             self.has_line.store(input.lines.has_line(), Ordering::Relaxed);
             Poll::Ready(Ok(()))
         })
+    }
+
+    /// Says that the end of the input, which is yet to come, is where it was cut off: what comes before it counts.
+    pub fn cut_off(&self) {
+        lock(&self.input).is_cut = true;
     }
 
     /// Whether the client has said that it sends no more.
