@@ -15,6 +15,7 @@ mod process;
 pub mod stdio;
 mod tasks;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -27,6 +28,7 @@ pub use directories::Held;
 pub use paths::self_test;
 
 use crate::audit::{Entry, Ledger};
+use crate::logging::shortened;
 use crate::policy::Denial;
 use crate::registry;
 use crate::sandbox::{State, Stop};
@@ -84,6 +86,16 @@ impl Call {
         }
     }
 
+    /// Tells the operator what the machine did not do for the guest, which learns the kind of error only.
+    fn log_failure(&self, what: &'static str, name: &str, error: &io::Error) {
+        let (tenant, command) = (&self.tenant().name, &self.command.name);
+        match self.ledger.failed(what, error) {
+            Entry::New => tracing::warn!(%tenant, %command, name = shortened(name), %error, "cannot {what}"),
+            Entry::FirstBeyond => tracing::warn!(%tenant, %command, "more is in vain than is told"),
+            Entry::Again | Entry::Beyond => {}
+        }
+    }
+
     /// Tells the operator of a denial, which the guest learns of as a value.
     fn log_denial(&self, denial: &Denial) {
         let (tenant, command) = (&self.tenant().name, &self.command.name);
@@ -94,6 +106,11 @@ impl Call {
             Entry::Again | Entry::Beyond => {}
         }
     }
+}
+
+/// What a guest learns of an error of the machine's: its kind, for the text may hold a path, or tell of the machine.
+fn kind(error: &io::Error) -> String {
+    error.kind().to_string()
 }
 
 /// A view that needs nothing but the call.

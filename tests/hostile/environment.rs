@@ -48,6 +48,30 @@ fn a_limit_on_the_size_of_files() {
     });
 }
 
+/// The clients learn that their lines were in vain, and the operator learns why.
+#[test]
+fn no_descriptors_left_for_lines() {
+    let builder = HostBuilder::new().fixture("hash").fixture("spawn").may_run("/bin/echo", "[{ any = true }]");
+    let file = builder.file("file", "abc");
+    let lines = [format!("hash sha1 {}", file.display()), "spawn /bin/echo x".to_owned()];
+    let files = builder.files();
+    Siege::of(builder.may_hash(files)).withstands(|siege| {
+        let mut client = siege.connect();
+        client.reply("echo served").is(["served"]);
+        machine::without_descriptors(siege.host.pid(), || {
+            for line in lines.iter().cycle().take(20) {
+                client.reply(line).begins("io: ");
+            }
+        });
+        for (command, what) in [("hash", "cannot hash a file"), ("spawn", "cannot start a program")] {
+            let of = format!("command={command}");
+            siege.host.wait_for_log(&["WARN", what, "tenant=default", &of, "Too many open files"]);
+        }
+        client.reply(&lines[0]).is([SUM_OF_ABC]);
+        client.reply(&lines[1]).is(["x", "status: exited 0"]);
+    });
+}
+
 /// The host has not had a job yet, so it has no threads for jobs but what it has begun with.
 #[test]
 fn no_threads_left() {

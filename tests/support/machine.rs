@@ -142,6 +142,13 @@ pub fn bound_descriptors(pid: u32, most: u64) {
     prlimit(pid, Resource::Nofile, bound).expect("the process is there");
 }
 
+/// Lets a running process open no more descriptors while this lasts.
+#[track_caller]
+pub fn without_descriptors<T>(pid: u32, meanwhile: impl FnOnce() -> T) -> T {
+    // Below all that it has.
+    with_bound(pid, Resource::Nofile, 3, meanwhile)
+}
+
 /// Lets a running process have no more threads while this lasts: each would need a stack, for which there is no room. For small
 /// things there is. Who may do what in a name space of users does not concern that, as it does the number of processes.
 #[track_caller]

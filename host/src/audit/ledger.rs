@@ -1,6 +1,7 @@
 //! What one invocation was allowed and denied, kept until its record is written.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -12,6 +13,8 @@ use crate::policy::{Access, Denial, Key};
 const MAX_USES: usize = 64;
 /// Different denials of one invocation that get a record each.
 const MAX_DENIALS: usize = 64;
+/// Different failures of the machine during one invocation that the log tells of.
+const MAX_FAILURES: usize = 16;
 /// Bytes of an access that is named; of a longer one only that it was there.
 const MAX_ACCESS: usize = 8 * 1024;
 /// Bytes of all accesses that are named: what one line leaves in the file must not push out what others have left.
@@ -34,9 +37,11 @@ pub struct Entries {
     pub more_denials: u64,
     /// Bytes of the accesses in both.
     bytes: usize,
+    /// What the machine did not do, and with which error. It is no part of the record, and kept for the log's sake.
+    failures: BTreeSet<(&'static str, Option<i32>)>,
 }
 
-/// What a denial is to the ledger.
+/// What a denial, or a failure of the machine, is to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {
     /// The first of its kind.
@@ -127,6 +132,21 @@ impl Ledger {
         }
     }
 
+    /// Remembers that the machine did not do something.
+    pub fn failed(&self, what: &'static str, error: &io::Error) -> Entry {
+        let mut entries = self.entries();
+        let failure = (what, error.raw_os_error());
+        if entries.failures.contains(&failure) {
+            return Entry::Again;
+        }
+        // One beyond the bound is kept, by which it is known that there was one.
+        if entries.failures.len() > MAX_FAILURES {
+            return Entry::Beyond;
+        }
+        entries.failures.insert(failure);
+        if entries.failures.len() > MAX_FAILURES { Entry::FirstBeyond } else { Entry::New }
+    }
+
     /// Takes everything out.
     pub fn take(&self) -> Entries {
         std::mem::take(&mut *self.entries())
@@ -154,6 +174,17 @@ mod tests {
         assert_eq!((entries.uses.len(), entries.more_uses), (1, 0));
         assert_eq!((entries.denials.len(), entries.denials[0].times, entries.more_denials), (1, 3, 0));
         assert!(ledger.take().uses.is_empty());
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_told_once() {
+        let ledger = Ledger::default();
+        let failed = |what, number| ledger.failed(what, &io::Error::from_raw_os_error(number));
+        assert_eq!([failed("read", 1), failed("read", 1), failed("write", 1)], [Entry::New, Entry::Again, Entry::New]);
+        let told: Vec<_> = (2..40).map(|number| failed("read", number)).collect();
+        let count = |kind| told.iter().filter(|entry| **entry == kind).count();
+        assert_eq!((count(Entry::New), count(Entry::FirstBeyond)), (MAX_FAILURES - 2, 1));
+        assert_eq!(told.last(), Some(&Entry::Beyond));
     }
 
     #[test]

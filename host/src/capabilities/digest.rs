@@ -12,10 +12,10 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use sha1::Digest;
 
-use super::View;
 use super::bindings::wasmline::command::digest::{Algorithm, Error, Host};
 use super::jobs::Job;
 use super::paths::{OpenError, open_beneath};
+use super::{View, kind};
 use crate::policy::{Access, Denial};
 use crate::sandbox::cpu;
 use crate::task::Task;
@@ -36,7 +36,7 @@ impl Drop for CancelOnDrop {
 
 /// Hashes the file at `relative` beneath `root`. Dropping the future stops the job at its next chunk; its place is
 /// given back when it has really ended.
-async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Error> {
+async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Algorithm) -> Result<Vec<u8>, Unhashed> {
     let part = task.tenant().part();
     let threads = Arc::clone(&part.threads);
     let task = Arc::clone(task);
@@ -54,24 +54,24 @@ async fn hash_file(task: &Arc<Task>, root: &Path, relative: &Path, algorithm: Al
         hashed.unwrap_or_else(|| hash(Direct::new(&mut file), Hasher::new(algorithm), bound, &payer))
     });
     // The job ends early only when the host is going down.
-    job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned())))
+    job.await.unwrap_or_else(|| Err(Error::Io("the job was stopped".to_owned()).into()))
 }
 
 /// The file, and its size.
-fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64), Error> {
+fn open_regular(root: &Path, relative: &Path, bound: u64) -> Result<(File, u64), Unhashed> {
     let file = File::from(open_beneath(root, relative, OFlags::RDONLY)?);
-    let metadata = file.metadata().map_err(io_error)?;
+    let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(Error::NotAFile);
+        return Err(Error::NotAFile.into());
     }
     if metadata.len() > bound {
-        return Err(Error::TooLarge(bound));
+        return Err(Error::TooLarge(bound).into());
     }
     Ok((file, metadata.len()))
 }
 
 /// Reads to the end, however the file changes meanwhile, but never beyond the bound.
-fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, payer: &impl Payer) -> Result<Vec<u8>, Error> {
+fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, payer: &impl Payer) -> Result<Vec<u8>, Unhashed> {
     let mut total = 0;
     while payer.may_go_on() {
         let (read, used) = cpu::measure_aside(|| {
@@ -85,13 +85,13 @@ fn hash(mut chunks: impl Chunks, mut hasher: Hasher, bound: u64, payer: &impl Pa
             Ok(read) => {
                 total += read as u64;
                 if total > bound {
-                    return Err(Error::TooLarge(bound));
+                    return Err(Error::TooLarge(bound).into());
                 }
             }
-            Err(error) => return Err(io_error(error)),
+            Err(error) => return Err(error.into()),
         }
     }
-    Err(Error::Io("cancelled".to_owned()))
+    Err(Error::Io("cancelled".to_owned()).into())
 }
 
 /// On whose account a job goes.
@@ -157,20 +157,36 @@ impl Hasher {
     }
 }
 
-/// The kind alone, for the full text may hold a path.
-fn io_error(error: std::io::Error) -> Error {
-    Error::Io(error.kind().to_string())
+/// Why there is no hash.
+#[derive(Debug)]
+enum Unhashed {
+    /// The operator has to know: the machine did not do it.
+    Failed(io::Error),
+    /// The command alone has to, or it is for whoever asked to tell the operator.
+    Told(Error),
 }
 
-impl From<OpenError> for Error {
-    fn from(error: OpenError) -> Error {
-        match error {
+impl From<Error> for Unhashed {
+    fn from(error: Error) -> Unhashed {
+        Unhashed::Told(error)
+    }
+}
+
+impl From<io::Error> for Unhashed {
+    fn from(error: io::Error) -> Unhashed {
+        Unhashed::Failed(error)
+    }
+}
+
+impl From<OpenError> for Unhashed {
+    fn from(error: OpenError) -> Unhashed {
+        Unhashed::Told(match error {
             OpenError::Outside => Error::Denied,
             OpenError::NotFound => Error::NotFound,
             OpenError::Permission => Error::Permission,
             OpenError::NoFile => Error::NotAFile,
-            OpenError::Other(kind) => Error::Io(kind.to_string()),
-        }
+            OpenError::Other(error) => return Unhashed::Failed(error.into()),
+        })
     }
 }
 
@@ -190,6 +206,13 @@ impl Host for View<'_> {
         // Beforehand, for the line may end while it is under way.
         let is_new = self.call.ledger.used(access.clone());
         let hash = hash_file(&self.call.task, &place.root, &place.relative, algorithm).await;
+        let hash = hash.map_err(|error| match error {
+            Unhashed::Told(error) => error,
+            Unhashed::Failed(error) => {
+                self.call.log_failure("hash a file", &path, &error);
+                Error::Io(kind(&error))
+            }
+        });
         // Nothing was read. `suggest` grants the directories of what was, and a directory's own would be more than was asked for.
         if is_new && matches!(hash, Err(Error::Denied | Error::NotAFile)) {
             self.call.ledger.not_used(&access);
@@ -243,7 +266,7 @@ mod tests {
         assert!(direct(u64::MAX, &Test(false)).is_err());
         assert!(ahead(u64::MAX, &Test(false)).is_err());
         for too_large in [direct(1 << 20, &Test(true)), ahead(1 << 20, &Test(true))] {
-            assert!(matches!(too_large, Err(Error::TooLarge(bound)) if bound == 1 << 20));
+            assert!(matches!(too_large, Err(Unhashed::Told(Error::TooLarge(bound))) if bound == 1 << 20));
         }
     }
 
@@ -320,7 +343,9 @@ mod tests {
             let ahead = Ahead::scope(&mut odd(), payer, |chunks| hash(chunks, hasher(), u64::MAX, payer));
             match (direct, ahead.unwrap()) {
                 (Ok(direct), Ok(ahead)) if !fails => assert_eq!(direct, ahead),
-                (Err(Error::Io(direct)), Err(Error::Io(ahead))) if fails => assert_eq!(direct, ahead),
+                (Err(Unhashed::Failed(direct)), Err(Unhashed::Failed(ahead))) if fails => {
+                    assert_eq!(direct.kind(), ahead.kind())
+                }
                 results => panic!("{results:?}"),
             }
         }

@@ -69,7 +69,7 @@ fn open(tenant: &Tenant, command: &Command, directory: &Preopen) -> Option<Dir> 
         Err(OpenError::NotFound) => "there is no such directory".to_owned(),
         Err(OpenError::Permission) => "the host itself may not open it".to_owned(),
         Err(OpenError::NoFile) => "it is no directory".to_owned(),
-        Err(OpenError::Other(kind)) => kind.to_string(),
+        Err(OpenError::Other(error)) => error.to_string(),
     };
     tracing::warn!(
         tenant = %tenant.name,

@@ -1,10 +1,10 @@
 //! Opens files beneath granted directories, race-free: the kernel resolves the path, and refuses any way out of the root.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
 
 /// No way out, neither upwards, nor by a symbolic link, nor by the magic links of `/proc`.
 const CONFINED: ResolveFlags =
@@ -22,7 +22,7 @@ pub enum OpenError {
     /// The host itself may not open it.
     Permission,
     /// Anything else.
-    Other(io::ErrorKind),
+    Other(Errno),
 }
 
 /// Opens `relative` beneath `root`. `flags` say for what; the file is never waited for, whatever it is.
@@ -49,21 +49,20 @@ pub fn self_test() -> Result<(), String> {
     let root = open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| format!("the root directory cannot be opened: {error}"))?;
     match openat2(&root, "..", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), CONFINED) {
-        Err(rustix::io::Errno::XDEV) => Ok(()),
+        Err(Errno::XDEV) => Ok(()),
         Err(error) => Err(format!("this kernel cannot confine paths (openat2: {error}); Linux 5.6 or newer is needed")),
         Ok(_) => Err("this kernel does not confine paths: openat2 let `..` out of its root".to_owned()),
     }
 }
 
-impl From<rustix::io::Errno> for OpenError {
-    fn from(error: rustix::io::Errno) -> OpenError {
-        use rustix::io::Errno;
+impl From<Errno> for OpenError {
+    fn from(error: Errno) -> OpenError {
         match error {
             Errno::XDEV | Errno::LOOP => OpenError::Outside,
             Errno::NOENT | Errno::NOTDIR => OpenError::NotFound,
             Errno::NXIO | Errno::NODEV => OpenError::NoFile,
             Errno::ACCESS | Errno::PERM => OpenError::Permission,
-            error => OpenError::Other(error.kind()),
+            error => OpenError::Other(error),
         }
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use rustix::process::Signal;
 use wasmtime::component::Resource;
 
-use super::ObjectView;
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
 use crate::policy::{Access, Denial};
 use crate::sandbox::{Stop, cpu};
@@ -27,13 +26,15 @@ const PLACE_TIME: Duration = Duration::from_millis(250);
 enum Unspawned {
     /// The operator has to know.
     Denied(Box<Denial>),
+    /// The same: the machine did not do it.
+    Failed(io::Error),
     /// The command alone has to.
-    Failed(Error),
+    Told(Error),
 }
 
 impl From<Error> for Unspawned {
     fn from(error: Error) -> Unspawned {
-        Unspawned::Failed(error)
+        Unspawned::Told(error)
     }
 }
 
@@ -53,6 +54,7 @@ impl Host for ObjectView<'_> {
             return Ok(Err(Error::TooManyChildren));
         };
         let places = ChildPlaces::new(line, place);
+        let name = program.clone();
         let access = Access::Process { program: program.clone(), args: args.clone() };
         // Beforehand, for the line may end while it is under way.
         let is_new = self.call.ledger.used(access.clone());
@@ -64,7 +66,7 @@ impl Host for ObjectView<'_> {
                 let args = Arguments::confine(&program, args, &plan.paths)?;
                 Child::spawn(&program, args, task, places).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => Error::NotFound(program.clone()).into(),
-                    kind => Error::Io(kind.to_string()).into(),
+                    _ => Unspawned::Failed(error),
                 })
             });
             account.charge(used);
@@ -78,7 +80,8 @@ impl Host for ObjectView<'_> {
         self.call.check_cpu()?;
         match started {
             Ok(Ok(child)) => Ok(Ok(self.objects.push(child)?)),
-            Ok(Err(Unspawned::Failed(error))) => Ok(Err(error)),
+            Ok(Err(Unspawned::Told(error))) => Ok(Err(error)),
+            Ok(Err(Unspawned::Failed(error))) => Ok(Err(self.call.io_error("start a program", &name, &error))),
             Ok(Err(Unspawned::Denied(denial))) => {
                 self.call.log_denial(&denial);
                 Ok(Err(Error::Denied(denial.guest)))
@@ -90,7 +93,8 @@ impl Host for ObjectView<'_> {
 
 impl HostChild for ObjectView<'_> {
     async fn read(&mut self, child: Resource<Child>, max: u32) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        Ok(self.objects.get_mut(&child)?.read(max as usize).await.map_err(io_error))
+        let read = self.objects.get_mut(&child)?.read(max as usize).await;
+        Ok(read.map_err(|error| self.call.io_error("read from a program", "", &error)))
     }
 
     async fn read_stderr(
@@ -107,10 +111,11 @@ impl HostChild for ObjectView<'_> {
         if status.as_ref().is_ok_and(|status| status.signal() == Some(Signal::XCPU.as_raw())) {
             return Err(Stop::Cpu(self.call.tenant().limits.cpu).into());
         }
-        Ok(status.map_err(io_error).map(|status| match (status.code(), status.signal()) {
+        let status = status.map(|status| match (status.code(), status.signal()) {
             (Some(code), _) => Status::Exited(code),
             (None, signal) => Status::Signaled(signal.unwrap_or_default()),
-        }))
+        });
+        Ok(status.map_err(|error| self.call.io_error("wait for a program", "", &error)))
     }
 
     async fn kill(&mut self, child: Resource<Child>) -> wasmtime::Result<()> {
@@ -124,6 +129,9 @@ impl HostChild for ObjectView<'_> {
     }
 }
 
-fn io_error(error: io::Error) -> Error {
-    Error::Io(error.kind().to_string())
+impl Call {
+    fn io_error(&self, what: &'static str, name: &str, error: &io::Error) -> Error {
+        self.log_failure(what, name, error);
+        Error::Io(kind(error))
+    }
 }

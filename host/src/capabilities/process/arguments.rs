@@ -43,7 +43,7 @@ impl Arguments {
                     Err(OpenError::NotFound) => return Err(Error::NotFound(words[*index].clone()).into()),
                     Err(OpenError::Permission) => return Err(Error::Io("permission denied".to_owned()).into()),
                     Err(OpenError::NoFile) => return Err(Error::Io("not a file".to_owned()).into()),
-                    Err(OpenError::Other(kind)) => return Err(Error::Io(kind.to_string()).into()),
+                    Err(OpenError::Other(error)) => return Err(Unspawned::Failed(error.into())),
                 };
                 // The tenant's comes first, and is what counts.
                 opened.get_or_insert(file);
