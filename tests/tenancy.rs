@@ -402,6 +402,9 @@ fn bounds_that_the_machine_cannot_keep_are_refused() {
         pipe_into(&mut command, "").exited(1).prints("").says(words);
     };
     refused(HostBuilder::new().descriptors(64), &["64 descriptors", "1024 for server.max-connections", "LimitNOFILE="]);
+    // Shells do not agree on the letter.
+    let few = HostBuilder::new().after("ulimit -u 9 2>/dev/null || ulimit -p 9");
+    refused(few, &["9 processes and threads", "server.hash-jobs", "server.compile-jobs", "TasksMax="]);
     refused(HostBuilder::new().server("memory = \"1EiB\""), &["server.memory", "lower it"]);
     refused(HostBuilder::new().limit("memory = \"1EiB\""), &["tenants.default.limits.memory", "share"]);
     let children = HostBuilder::new().server("max-children = 1000000").limit("children = 1000000");

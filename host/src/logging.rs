@@ -40,6 +40,9 @@ pub fn start(format: LogFormat, otherwise: &str) -> Result<Log, String> {
         }
         _ => EnvFilter::new(otherwise),
     };
+    // The library panics where there is no thread for it.
+    let tried = std::thread::Builder::new().spawn(|| ()).map(std::thread::JoinHandle::join);
+    tried.map_err(|error| format!("cannot start a thread for the log: {error}"))?.ok();
     let (queue, writer) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(io::stderr());
     let dropped = queue.error_counter();
     let log = tracing_subscriber::fmt()

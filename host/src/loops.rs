@@ -15,7 +15,7 @@ use std::task::{Poll, ready};
 use std::thread;
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -63,6 +63,9 @@ struct Loop {
     accepts: bool,
 }
 
+/// A loop's runtime, which may be dropped wherever that is: also among the workers, where there is no thread for it.
+struct Unawaited(Option<Runtime>);
+
 /// A connection's place on a loop.
 pub struct Seat {
     on: Arc<Loop>,
@@ -86,14 +89,13 @@ impl Loops {
                 })
                 .build()?;
             let handle = runtime.handle().clone();
+            let runtime = Unawaited(Some(runtime));
             let (stop, workers) = (loops.stop.clone(), workers.clone());
             thread::Builder::new().name(format!("loop-{number}")).spawn(move || {
                 WORKERS.set(Some(workers));
                 outbox::open();
                 (aside.at_first)();
                 runtime.block_on(stop.cancelled());
-                // Whatever its blocking pool still does was cancelled; it is not waited for.
-                runtime.shutdown_background();
             })?;
             loops.loops.push(Arc::new(Loop {
                 runtime: handle,
@@ -178,6 +180,22 @@ where
     })
 }
 
+impl Unawaited {
+    fn block_on(&self, future: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.0 {
+            runtime.block_on(future);
+        }
+    }
+}
+
+impl Drop for Unawaited {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Drop for Loops {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -229,6 +247,13 @@ mod tests {
         assert_eq!(counts(), [1, 0, 0]);
         seats.push(loops.seat());
         assert_eq!(counts().iter().max(), Some(&1));
+    }
+
+    /// A thread that is not to be had drops what it was to do, and that among the workers: see [`Loops::start`].
+    #[test]
+    fn a_runtime_without_its_thread_goes_quietly() {
+        let runtime = || Builder::new_current_thread().build().unwrap();
+        runtime().block_on(async { drop(Unawaited(Some(runtime()))) });
     }
 
     #[test]

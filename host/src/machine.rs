@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
+use std::thread::{self, Builder};
 
 use bytesize::ByteSize;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::{Config, Tenant, cores};
 use crate::descendants::MAX_WATCHED;
 use crate::engine::{FIBER_STACK, PoolSize};
+use crate::lock::lock;
 use crate::policy::most_paths;
 use crate::sandbox::HOST_OBJECTS;
 use crate::wire::HIGH_WATER;
@@ -23,6 +26,11 @@ const LOOP_DESCRIPTORS: u64 = 4;
 pub const REFUSALS: usize = 64;
 /// Descriptors of a child process in the host: its two pipes and the one that tells its end.
 const CHILD_DESCRIPTORS: u64 = 3;
+/// Threads of the host itself, beside loops and workers: the first, and those of the log, the clock, the watcher, the audit
+/// file, standard output, and one that starts programs.
+const OWN_THREADS: u64 = 7;
+/// Threads and processes of a compilation: the compiler, who waits for it, and who writes to it and reads from it.
+const COMPILER_THREADS: u64 = 4;
 /// The part of the machine's processes that children may be where the configuration does not say: the rest is for the
 /// host's threads, its compilers, and what the children start.
 const PROCESS_PARTS: (u64, u64) = (1, 2);
@@ -151,7 +159,54 @@ pub fn plan(config: &Config, machine: &Machine, invocations: usize) -> Result<Pl
     let concurrency: usize = config.tenants.values().map(|tenant| tenant.limits.concurrency).sum();
     let crowded = (concurrency > invocations).then_some(invocations);
     let (memory, tenant_memory) = memory(config, machine)?;
+    threads(config, machine)?;
     Ok(Plan { memory, tenant_memory, crowded, large, ahead, children, children_crowded: wanted > children })
+}
+
+/// Finds whether the host may have its own threads. What is wanted later waits where there are none; what is wanted at the
+/// start takes libraries that then panic, so this is asked before anything else is begun.
+///
+/// # Errors
+/// When it cannot.
+pub fn threads(config: &Config, machine: &Machine) -> Result<(), String> {
+    let jobs = (config.server.hash_jobs + config.server.file_jobs + cores() / 2) as u64;
+    let compilers = COMPILER_THREADS * config.server.compile_jobs as u64;
+    let own = own_threads();
+    let needed = own + jobs + compilers;
+    if needed <= machine.processes {
+        return Ok(());
+    }
+    Err(format!(
+        "the host may have {} processes and threads and needs {needed} for itself: {jobs} for server.hash-jobs and \
+         server.file-jobs, {compilers} for server.compile-jobs, and {own} that serve; lower these, or raise the bound on them \
+         (`ulimit -u`, `TasksMax=` of systemd)",
+        machine.processes
+    ))
+}
+
+/// Starts as many threads as the host begins with, and lets them go: others may have taken what there may be.
+///
+/// # Errors
+/// When they do not come about.
+pub fn try_threads() -> Result<(), String> {
+    let gate = Mutex::new(());
+    let tried = thread::scope(|scope| {
+        let _shut = lock(&gate);
+        let mut threads = 1..own_threads();
+        threads.try_for_each(|_| Builder::new().spawn_scoped(scope, || drop(lock(&gate))).map(drop))
+    });
+    tried.map_err(|error| {
+        format!(
+            "the host begins with {} threads, and the machine does not give them: {error}; end what has taken them, or raise \
+             the bound on them (`ulimit -u`, `TasksMax=` of systemd)",
+            own_threads()
+        )
+    })
+}
+
+/// Threads that the host begins with: a loop for each core, a worker for each and one more, and the others.
+fn own_threads() -> u64 {
+    OWN_THREADS + 2 * cores() as u64 + 1
 }
 
 /// How many children there may be, where the tenants may have `wanted`.
@@ -330,9 +385,22 @@ mod tests {
             (plan.children, plan.children_crowded)
         };
         assert_eq!(children("", &MACHINE), (32, false));
-        assert_eq!(children("", &Machine { processes: 50, ..MACHINE }), (25, true));
         assert_eq!(children("max-children = 20", &MACHINE), (20, true));
+        let many = format!("[server]\n{tenants}[tenants.b.limits]\nchildren = 500\n");
+        let plan = planned(&many, &Machine { processes: 800, ..MACHINE }).unwrap();
+        assert_eq!((plan.children, plan.children_crowded), (400, true));
         assert_eq!(children("max-children = 4000", &MACHINE), (4000, false));
+    }
+
+    #[test]
+    fn the_hosts_own_threads_have_to_fit() {
+        let toml = "[server]\nhash-jobs = 3\nfile-jobs = 4\ncompile-jobs = 5\n";
+        let own = OWN_THREADS + 2 * cores() as u64 + 1 + 3 + 4 + cores() as u64 / 2 + 5 * 4;
+        assert!(planned(toml, &Machine { processes: own, ..MACHINE }).is_ok());
+        let error = planned(toml, &Machine { processes: own - 1, ..MACHINE }).unwrap_err();
+        for word in [&*format!("needs {own} for itself"), "server.hash-jobs", "20 for server.compile-jobs"] {
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

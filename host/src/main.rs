@@ -44,6 +44,7 @@ use clap::Parser;
 
 use cli::{Action, Cli, Serve};
 use config::Config;
+use machine::Machine;
 use registry::Form;
 
 fn main() -> ExitCode {
@@ -72,12 +73,15 @@ fn main() -> ExitCode {
 }
 
 fn run_server(arguments: &Serve) -> Result<(), String> {
-    let log = logging::start(arguments.log_format, "info")?;
-    capabilities::self_test()?;
     let file = arguments.config.clone();
     let overrides = arguments.overrides();
     let load = move || Config::load(file.as_deref(), &overrides).map_err(|error| error.to_string());
     let config = load()?;
+    // Before the first of them is started, that of the log.
+    machine::threads(&config, &Machine::look())?;
+    machine::try_threads()?;
+    let log = logging::start(arguments.log_format, "info")?;
+    capabilities::self_test()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // These have what computes for long. One more than there are turns for guests, so that there always is one for

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use wasmtime::component::Resource;
 
 use super::bindings::wasmline::command::process::{Error, Host, HostChild, Status};
+use super::{Call, ObjectView, kind};
 use crate::policy::{Access, Denial};
 use crate::sandbox::{Stop, cpu};
 use arguments::Arguments;
