@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{audited, records_in, refused};
 use crate::support::{Client, Host, HostBuilder, eventually};
@@ -113,6 +114,26 @@ fn a_host_that_ends_says_what_it_could_not_record() {
     full.host.signal(Signal::TERM);
     assert!(full.host.wait_for_exit().success());
     full.host.wait_for_log(&["ERROR", "audit records could not be written"]);
+}
+
+#[test]
+fn a_host_that_ends_tells_the_gap_where_there_is_room_again() {
+    let mut full = on_a_small_disk("on-failure = \"continue\"");
+    let mut client = full.host.connect();
+    full.fill();
+    assert_eq!(answered(&mut client, 0..500).len(), 500);
+    full.host.wait_for_log(&["audit records cannot be written and are lost"]);
+    // Its file system goes when the host does, but not what somebody has open.
+    let mut audit = fs::File::open(&full.audit).expect("the file is there");
+    full.empty();
+    full.host.signal(Signal::TERM);
+    assert!(full.host.wait_for_exit().success());
+    let mut text = String::new();
+    audit.read_to_string(&mut text).expect("it can still be read");
+    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
+    let (gaps, lines): (Vec<_>, Vec<_>) = records.partition(|record| record["event"] == "lost");
+    let lost: u64 = gaps.iter().filter_map(|gap| gap["records"].as_u64()).sum();
+    assert_eq!(lines.len() as u64 + lost, 500);
 }
 
 #[test]

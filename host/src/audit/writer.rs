@@ -116,7 +116,8 @@ impl Writer {
 
     /// Writes what was gathered. When that fails, it is kept or given up as the settings say.
     fn write_gathered(&mut self) {
-        if self.pending.is_empty() {
+        // A gap is told even where nothing follows it.
+        if self.pending.is_empty() && self.lost == 0 {
             return;
         }
         let lost = self.lost;
@@ -168,6 +169,8 @@ impl Writer {
         match request {
             Request::Reopen(settings, answer) => {
                 let reopened = self.reopen(settings);
+                // There may be room where it is now.
+                self.write_gathered();
                 // Whoever asked may have given up.
                 let _ = answer.send(reopened);
             }
