@@ -86,12 +86,12 @@ fn read(
     seen: &mut BTreeSet<String>,
 ) -> Result<(), String> {
     let unreadable = |error: std::io::Error| format!("{}: cannot be read: {error}", file.display());
-    for (number, line) in BufReader::new(File::open(file).map_err(unreadable)?).lines().enumerate() {
+    for (number, line) in BufReader::new(File::open(file).map_err(unreadable)?).split(b'\n').enumerate() {
         let line = line.map_err(unreadable)?;
-        let record: Record = match serde_json::from_str(&line) {
+        let record: Record = match serde_json::from_slice(&line) {
             Ok(record) => record,
             Err(error) => {
-                // A host that was killed may have left half a line.
+                // A host that was killed may have left half a line, which may end within a character.
                 let place = format!("{}:{}", file.display(), number + 1);
                 cli::complain(format_args!("{place}: passed over, for it is no record: {error}"));
                 continue;

@@ -1,8 +1,10 @@
 //! Finds the commands of a directory: `NAME.wasm`, and `NAME.toml` beside it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -147,12 +149,13 @@ pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
         };
         Problem::new(directory, format!("cannot read the commands directory: {error}{hint}"))
     };
-    let mut names = BTreeSet::new();
+    let (mut names, mut no_text) = (BTreeSet::new(), BTreeSet::new());
     for entry in std::fs::read_dir(directory).map_err(problem)? {
-        if let Ok(name) = entry.map_err(problem)?.file_name().into_string() {
-            names.insert(name);
-        }
-        if names.len() > MAX_ENTRIES {
+        match entry.map_err(problem)?.file_name().into_string() {
+            Ok(name) => names.insert(name),
+            Err(name) => no_text.insert(name),
+        };
+        if names.len() + no_text.len() > MAX_ENTRIES {
             let reason = format!("holds more than {MAX_ENTRIES} files; keep nothing but commands in it");
             return Err(Problem::new(directory, reason));
         }
@@ -177,6 +180,9 @@ pub fn scan(directory: &Path) -> Result<Scanned, Problem> {
             scanned.misnamed.push(misnamed(&path));
         }
     }
+    let is_wasm = |name: &&OsString| !name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(b".wasm");
+    let room = MAX_MISNAMED - scanned.misnamed.len();
+    scanned.misnamed.extend(no_text.iter().filter(is_wasm).take(room).map(|name| misnamed(&directory.join(name))));
     Ok(scanned)
 }
 
@@ -242,6 +248,8 @@ fn unreadable(error: std::io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+
     use super::*;
 
     #[test]
@@ -251,9 +259,14 @@ mod tests {
         {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
+        // `é` as it was before Unicode.
+        let old = directory.path().join(OsStr::from_bytes(b"caf\xe9.wasm"));
+        for file in [&old, &old.with_extension("txt"), &directory.path().join(OsStr::from_bytes(b".\xe9.wasm"))] {
+            std::fs::write(file, "").unwrap();
+        }
         let Scanned { found, misnamed, strays } = scan(directory.path()).unwrap();
         let paths = |problems: &[Problem]| problems.iter().map(|problem| problem.path.clone()).collect::<Vec<_>>();
-        assert_eq!(paths(&misnamed), [directory.path().join("Upper.wasm")]);
+        assert_eq!(paths(&misnamed), [directory.path().join("Upper.wasm"), old]);
         assert_eq!(paths(&strays), [directory.path().join("lone.toml")]);
         let names: Vec<_> = found.iter().map(|file| (&*file.name, file.sidecar.is_some())).collect();
         assert_eq!(names, [("a", true), ("b", false)]);
