@@ -40,7 +40,7 @@ const DEFAULT_FILE: &str = "wasmline.toml";
 /// The tenant that there is when the file has none, and that flags are about when it has several.
 const DEFAULT_TENANT: &str = "default";
 /// Threads for blocking work that is no job on a file: starting children, which is short, now and then waiting for one, and
-/// reading the commands directories. There are as many as were needed at once.
+/// reading the commands directories. There are as many as are needed at once.
 pub const BLOCKING_THREADS: usize = 512;
 /// Invocations at once for which there is room however few the tenants may have, so that tenants can be added.
 const FEWEST_INVOCATIONS: usize = 256;

@@ -46,8 +46,8 @@ impl Shares {
             most_hash_jobs: server.hash_jobs,
             file_jobs: Arc::new(Gate::new(server.file_jobs)),
             most_file_jobs: server.file_jobs,
-            threads: Arc::new(Threads::new("job", server.hash_jobs + server.file_jobs, cores / 2)?),
-            aside: Arc::new(Threads::new("aside", config::BLOCKING_THREADS, 0)?),
+            threads: Arc::new(Threads::standing("job", server.hash_jobs + server.file_jobs, cores / 2)?),
+            aside: Arc::new(Threads::passing("aside", config::BLOCKING_THREADS)?),
             most_compile_jobs: server.compile_jobs,
             turns: Arc::new(Gate::new(cores)),
             children: Arc::new(Gate::new(plan.children)),
@@ -61,7 +61,7 @@ impl Shares {
         })
     }
 
-    /// Where is done what blocks and is no job.
+    /// Where is done what blocks and is no job. The look at the directories keeps one of these threads from going.
     pub fn aside(&self) -> &Arc<Threads> {
         &self.aside
     }

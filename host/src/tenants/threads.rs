@@ -1,5 +1,6 @@
 //! Threads for what blocks: as many as there are places for it, whatever blocks elsewhere.
 
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
-/// How long a thread without work stays: for good. A pool that has one takes in what comes when the machine gives no other, to
-/// be done when it is free; one that has none panics. A thread that waits has a few pages.
+use crate::lock::lock;
+
+/// How long a thread that is to stay does: for good.
 const STAYS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The threads. Dropping this does not wait for what they are doing.
@@ -21,19 +23,39 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// At most so many, one from now on and the others from when they are needed; and so many beside them that jobs may start
-    /// themselves.
+    /// So many, from now on, and so many beside them that jobs may start themselves. So there is one for each place whatever
+    /// the machine gives by then: where it gives none, a pool that has none panics.
     ///
     /// # Errors
-    /// When there is not even one.
-    pub fn new(name: &str, most: usize, readers: usize) -> Result<Threads, String> {
-        let runtime =
-            Builder::new_current_thread().thread_name(name).thread_keep_alive(STAYS).max_blocking_threads(most).build();
+    /// When the machine does not give them.
+    pub fn standing(name: &str, count: usize, readers: usize) -> Result<Threads, String> {
+        let threads =
+            Threads::new(Builder::new_current_thread().thread_name(name).thread_keep_alive(STAYS), count, readers)?;
+        // None is free for the next as long as the gate is shut.
+        let gate = Arc::new(Mutex::new(()));
+        let _shut = lock(&gate);
+        for _ in 0..count {
+            let gate = Arc::clone(&gate);
+            // Where this one is to be had, so is the pool's.
+            let tried = thread::Builder::new().spawn(|| ()).map(thread::JoinHandle::join);
+            tried.map_err(|error| format!("cannot start the threads for jobs: {error}"))?.ok();
+            drop(threads.handle.spawn_blocking(move || drop(lock(&gate))));
+        }
+        Ok(threads)
+    }
+
+    /// At most so many, each from when it is needed until it has been idle for a while. One stays as long as the pool has
+    /// something to do every few seconds.
+    ///
+    /// # Errors
+    /// When the runtime cannot be made.
+    pub fn passing(name: &str, most: usize) -> Result<Threads, String> {
+        Threads::new(Builder::new_current_thread().thread_name(name), most, 0)
+    }
+
+    fn new(builder: &mut Builder, most: usize, readers: usize) -> Result<Threads, String> {
+        let runtime = builder.max_blocking_threads(most).build();
         let runtime = runtime.map_err(|error| format!("cannot set up threads for what blocks: {error}"))?;
-        // Where this one is to be had, so is the pool's first.
-        let tried = thread::Builder::new().spawn(|| ()).map(thread::JoinHandle::join);
-        tried.map_err(|error| format!("cannot start a thread for what blocks: {error}"))?.ok();
-        drop(runtime.spawn_blocking(|| ()));
         let handle = runtime.handle().clone();
         Ok(Threads { handle, runtime: Some(runtime), readers: Semaphore::new(readers) })
     }
