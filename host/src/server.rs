@@ -292,7 +292,7 @@ impl Server {
         let reading = self.shares.aside().run(reload.clone());
         let read = tokio::time::timeout(READING_TIME, reading);
         let read = read.await.map_err(|_| format!("it could not be read within {READING_TIME:?}"))?;
-        self.reload(read.map_err(|error| error.to_string())??).await
+        self.reload(read.map_err(|_| "the host panicked over it, and its log says where")??).await
     }
 
     /// Opens the audit file anew, which may have been moved aside: whatever becomes of the rest of a reload.
@@ -376,7 +376,7 @@ async fn load_tenants(
     let aside = Arc::clone(shares.aside());
     let (config, registry, shares) = (config.clone(), Arc::clone(registry), shares.clone());
     let load = move || tenants::load(&config, &before, &registry, &shares, strictness);
-    aside.run(load).await.map_err(|error| format!("cannot load commands: {error}"))?
+    aside.run(load).await.map_err(|_| "cannot load commands: the host panicked, and its log says where")?
 }
 
 /// Puts the old value back where the new one is another.

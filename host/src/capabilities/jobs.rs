@@ -42,13 +42,13 @@ impl<T: Send + 'static> Job<T> {
             drop(place);
         };
         let work = match places.try_acquire() {
-            Some(place) => threads.run(move || work(place)),
+            Some(place) => threads.post(move || work(place)),
             // A task of its own waits: a line may stand still for a while, and a place that it got meanwhile would be idle.
             None => {
                 let threads = Arc::clone(threads);
                 spawn(async move {
                     let place = places.acquire().await;
-                    let _ = AbortOnDropHandle::new(threads.run(move || work(place))).await;
+                    let _ = AbortOnDropHandle::new(threads.post(move || work(place))).await;
                 })
             }
         };

@@ -34,8 +34,8 @@ pub async fn keep_commands(
         let registry = Arc::clone(&registry);
         let refreshed = match aside.run(move || tenants::refresh(&tenants, &registry)).await {
             Ok(refreshed) => refreshed,
-            Err(error) => {
-                tracing::error!(%error, "a rescan of the commands failed");
+            Err(_) => {
+                tracing::error!("a rescan of the commands has panicked");
                 Refreshed::default()
             }
         };

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot::{Receiver, channel};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
@@ -60,8 +61,21 @@ impl Threads {
         Ok(Threads { handle, runtime: Some(runtime), readers: Semaphore::new(readers) })
     }
 
-    /// Runs what blocks, for whoever has a place. Its last owner's thread may be busy for a moment after it.
-    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    /// Runs what blocks, with the runtime of whoever asks at hand. Dropping the result gives up what has not begun; it is an
+    /// error where the work has panicked.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+        let (result, done) = channel();
+        drop(self.post(move || {
+            if !result.is_closed() {
+                // What nobody wants any more is dropped here, where a child finds a runtime that buries it.
+                drop(result.send(work()));
+            }
+        }));
+        done
+    }
+
+    /// The same for work that hands over its result itself. Its last owner's thread may be busy for a moment after it.
+    pub fn post(&self, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
         // What it opens is watched by the loop that asked for it.
         let here = Handle::current();
         self.handle.spawn_blocking(move || {
