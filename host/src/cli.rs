@@ -228,7 +228,7 @@ pub struct Serve {
     /// Address to listen on instead of the file's listeners; IP:PORT, may be given several times [default: 127.0.0.1:9999]
     #[arg(long, value_name = "ADDR", env = "WASMLINE_LISTEN", value_delimiter = ',', value_parser = address)]
     pub listen: Vec<SocketAddr>,
-    /// Directory of commands, instead of those of the tenant `default` [default: commands]
+    /// Directory of commands, instead of those of the tenant `default`, or of the only one [default: commands]
     #[arg(long, value_name = "DIR", env = "WASMLINE_COMMANDS")]
     pub commands: Option<PathBuf>,
     /// Connections at once; the next is told so and closed [default: 1024]
