@@ -22,6 +22,8 @@ use crate::policy::{Step, toml_string};
 /// The longest configuration file. A real one is far shorter; this is against reading a device by mistake.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// The parser's words for a key, or a table, that stands twice in a file.
+const DUPLICATE: &str = "duplicate key";
 /// serde's words for things that TOML calls something else.
 const SERDES_WORDS: [(&str, &str); 4] = [
     ("expected a sequence", "expected an array"),
@@ -86,7 +88,12 @@ impl<'a> Document<'a> {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         toml::from_str(self.text).map_err(|error| {
             let place = error.span().unwrap_or(0..0);
-            self.error(place, explain::<T>(error))
+            let text = explain::<T>(error);
+            // Which one it is, the parser leaves to the place.
+            match self.text.get(place.clone()).filter(|_| text == DUPLICATE) {
+                Some(key) => self.error(place, format!("{text} `{key}`; it may be given once")),
+                None => self.error(place, text),
+            }
         })
     }
 
@@ -333,7 +340,8 @@ mod tests {
     #[test]
     fn broken_toml_is_located() {
         check("[one-table\nnumber = 1", "f.toml:1:11: unclosed table, expected `]`");
-        check("[one-table]\nnumber = 1\nnumber = 2", "f.toml:3:1: duplicate key");
+        check("[one-table]\nnumber = 1\nnumber = 2", "f.toml:3:1: duplicate key `number`; it may be given once");
+        check("[one-table]\n[one-table]", "f.toml:2:2: duplicate key `one-table`; it may be given once");
     }
 
     #[test]
