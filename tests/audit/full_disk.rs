@@ -36,6 +36,18 @@ impl Full {
         fs::write(&self.filler, "").expect("it is there");
     }
 
+    /// Makes room, ends the host, and returns what is in its file then.
+    fn end_with_room(&mut self) -> String {
+        // Its file system goes when the host does, but not what somebody has open.
+        let mut audit = fs::File::open(&self.audit).expect("the file is there");
+        self.empty();
+        self.host.signal(Signal::TERM);
+        assert!(self.host.wait_for_exit().success());
+        let mut text = String::new();
+        audit.read_to_string(&mut text).expect("it can still be read");
+        text
+    }
+
     /// The records by their arguments, and how many were lost.
     fn told(&self) -> (Vec<String>, u64) {
         let records = records_in(&self.audit);
@@ -123,13 +135,7 @@ fn a_host_that_ends_tells_the_gap_where_there_is_room_again() {
     full.fill();
     assert_eq!(answered(&mut client, 0..500).len(), 500);
     full.host.wait_for_log(&["audit records cannot be written and are lost"]);
-    // Its file system goes when the host does, but not what somebody has open.
-    let mut audit = fs::File::open(&full.audit).expect("the file is there");
-    full.empty();
-    full.host.signal(Signal::TERM);
-    assert!(full.host.wait_for_exit().success());
-    let mut text = String::new();
-    audit.read_to_string(&mut text).expect("it can still be read");
+    let text = full.end_with_room();
     let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
     let (gaps, lines): (Vec<_>, Vec<_>) = records.partition(|record| record["event"] == "lost");
     let lost: u64 = gaps.iter().filter_map(|gap| gap["records"].as_u64()).sum();
@@ -143,12 +149,6 @@ fn what_waits_to_be_written_is_written_before_the_host_ends() {
     full.fill();
     let answers = answered(&mut client, 0..500);
     full.host.wait_for_log(&["audit records cannot be written"]);
-    // Its file system goes when the host does, but not what somebody has open.
-    let mut audit = fs::File::open(&full.audit).expect("the file is there");
-    full.empty();
-    full.host.signal(Signal::TERM);
-    assert!(full.host.wait_for_exit().success());
-    let mut text = String::new();
-    audit.read_to_string(&mut text).expect("it can still be read");
+    let text = full.end_with_room();
     assert_eq!(text.matches("\"outcome\":\"ok\"").count(), answers.len());
 }
