@@ -86,21 +86,15 @@ impl Config {
     /// When the file cannot be read, or does not say what it may; the text has the place.
     pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
         // It may have been removed, which is none of the matter of those who name no path that begins there.
-        let needs_none = |path: Option<&PathBuf>| path.is_none_or(|path| path.is_absolute());
+        let named = [path, overrides.commands.as_deref(), overrides.cache.as_deref()];
+        let is_needed = path.is_none() || named.into_iter().flatten().any(Path::is_relative);
         let directory = match env::current_dir() {
-            Ok(directory) => directory,
-            Err(_)
-                if path.is_some_and(Path::is_absolute)
-                    && needs_none(overrides.commands.as_ref())
-                    && needs_none(overrides.cache.as_ref()) =>
-            {
-                PathBuf::from("/")
-            }
-            Err(error) => {
+            Err(error) if is_needed => {
                 return Err(ConfigError::Unfit(format!(
                     "the current directory is not to be had: {error}; name absolute paths, `--config` first of all"
                 )));
             }
+            found => found.unwrap_or_else(|_| PathBuf::from("/")),
         };
         Self::load_in(&directory, path, overrides)
     }

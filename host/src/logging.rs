@@ -9,6 +9,8 @@ use clap::ValueEnum;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use crate::machine;
+
 /// Records that wait to be written.
 const QUEUE: usize = 16 * 1024;
 /// Bytes of a client's line that a record repeats.
@@ -41,8 +43,7 @@ pub fn start(format: LogFormat, otherwise: &str) -> Result<Log, String> {
         _ => EnvFilter::new(otherwise),
     };
     // The library panics where there is no thread for it.
-    let tried = std::thread::Builder::new().spawn(|| ()).map(std::thread::JoinHandle::join);
-    tried.map_err(|error| format!("cannot start a thread for the log: {error}"))?.ok();
+    machine::try_threads(1).map_err(|error| format!("cannot start a thread for the log: {error}"))?;
     let (queue, writer) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUE).finish(io::stderr());
     let dropped = queue.error_counter();
     let log = tracing_subscriber::fmt()

@@ -1,6 +1,7 @@
 //! What the machine has, and whether the configuration fits it: a bound that cannot be kept is refused at the start.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread::{self, Builder};
@@ -184,18 +185,24 @@ pub fn threads(config: &Config, machine: &Machine) -> Result<(), String> {
     ))
 }
 
-/// Starts as many threads as the host begins with, and lets them go: others may have taken what there may be.
+/// Starts so many threads at once, and lets them go: where they are to be had, a library that panics without them has them too.
 ///
 /// # Errors
 /// When they do not come about.
-pub fn try_threads() -> Result<(), String> {
+pub fn try_threads(count: u64) -> io::Result<()> {
     let gate = Mutex::new(());
-    let tried = thread::scope(|scope| {
+    thread::scope(|scope| {
         let _shut = lock(&gate);
-        let mut threads = 1..own_threads();
-        threads.try_for_each(|_| Builder::new().spawn_scoped(scope, || drop(lock(&gate))).map(drop))
-    });
-    tried.map_err(|error| {
+        (0..count).try_for_each(|_| Builder::new().spawn_scoped(scope, || drop(lock(&gate))).map(drop))
+    })
+}
+
+/// Tries as many threads as the host begins with, beside the one that asks: others may have taken what there may be.
+///
+/// # Errors
+/// When they do not come about.
+pub fn try_own_threads() -> Result<(), String> {
+    try_threads(own_threads() - 1).map_err(|error| {
         format!(
             "the host begins with {} threads, and the machine does not give them: {error}; end what has taken them, or raise \
              the bound on them (`ulimit -u`, `TasksMax=` of systemd)",

@@ -79,7 +79,7 @@ fn run_server(arguments: &Serve) -> Result<(), String> {
     let config = load()?;
     // Before the first of them is started, that of the log.
     machine::threads(&config, &Machine::look())?;
-    machine::try_threads()?;
+    machine::try_own_threads()?;
     let log = logging::start(arguments.log_format, "info")?;
     capabilities::self_test()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,7 +1,6 @@
 //! Threads for what blocks: as many as there are places for it, whatever blocks elsewhere.
 
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -10,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::lock::lock;
+use crate::machine;
 
 /// How long a thread that is to stay does: for good.
 const STAYS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -32,14 +32,12 @@ impl Threads {
     pub fn standing(name: &str, count: usize, readers: usize) -> Result<Threads, String> {
         let threads =
             Threads::new(Builder::new_current_thread().thread_name(name).thread_keep_alive(STAYS), count, readers)?;
+        machine::try_threads(count as u64).map_err(|error| format!("cannot start the threads for jobs: {error}"))?;
         // None is free for the next as long as the gate is shut.
         let gate = Arc::new(Mutex::new(()));
         let _shut = lock(&gate);
         for _ in 0..count {
             let gate = Arc::clone(&gate);
-            // Where this one is to be had, so is the pool's.
-            let tried = thread::Builder::new().spawn(|| ()).map(thread::JoinHandle::join);
-            tried.map_err(|error| format!("cannot start the threads for jobs: {error}"))?.ok();
             drop(threads.handle.spawn_blocking(move || drop(lock(&gate))));
         }
         Ok(threads)
